@@ -1,0 +1,7 @@
+//! The hot loops, on slices only. Nothing here knows layers or models.
+//!
+//! Each kernel has a plain reference beside it and a test that compares the two. The bits of a result depend on the
+//! shapes alone: never on the number of threads, the vector width, or how work was cut into pieces.
+
+pub(crate) mod dispatch;
+pub mod math;

@@ -1,0 +1,273 @@
+//! Layers, and the [`Layer`] trait that they and layers of other crates implement.
+//!
+//! A layer is a small immutable description. It holds no weights and no activations: it says what it needs
+//! ([`Layer::plan`], [`Layer::scratch`]) and computes with what it is given ([`Layer::forward`], [`Layer::backward`]).
+
+mod activation;
+// mod conv2d;
+// mod dense;
+// mod flatten;
+// mod max_pooling2d;
+// mod pooled_conv2d;
+// mod relu;
+// mod softmax;
+
+use std::any::Any;
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use ndarray::{ArrayViewD, ArrayViewMutD};
+
+use crate::error::Result;
+use crate::initializers::Initializer;
+use crate::model::{Block, BlockMut};
+use crate::scalar::Scalar;
+
+pub use activation::Activation;
+// pub use conv2d::Conv2D;
+// pub use dense::Dense;
+// pub use flatten::Flatten;
+// pub use max_pooling2d::MaxPooling2D;
+// pub use relu::ReLU;
+// pub use softmax::Softmax;
+
+/// What a layer is: a value that plans and computes.
+///
+/// # The contract
+///
+/// - Views are contiguous and row-major; the first axis is the batch. Shapes are those that [`plan`](Self::plan) was
+///   given and gave, so an implementation may rely on them.
+/// - `forward` writes every element of `y`. `backward` writes every element of the gradients and of `dx`: it
+///   **overwrites**, and never adds to what is there.
+/// - `backward` gets the same `x`, `y` and scratch that `forward` had, so nothing needs to be kept elsewhere.
+/// - Results must not depend on the number of threads; a sample's output must not depend on the rest of its batch.
+///
+/// [`plywood::testing`](crate#writing-a-layer) and the gradient tests hold the crate's own layers to it.
+///
+/// # Example
+///
+/// A layer that multiplies each feature by a weight of its own, y = x ⊙ w:
+///
+/// ```
+/// use plywood::layers::{Backward, Forward, Layer, ParameterSpec, Plan};
+/// use plywood::ndarray::{Axis, Zip};
+/// use plywood::{Error, Initializer, Result, Scalar};
+///
+/// #[derive(Debug, Clone)]
+/// struct Scale;
+///
+/// impl<T: Scalar> Layer<T> for Scale {
+///     fn kind(&self) -> &'static str {
+///         "scale"
+///     }
+///
+///     fn plan(&self, input: &[usize]) -> Result<Plan> {
+///         let &[features] = input else {
+///             return Err(Error::layer("scale", "wants samples of shape [features]; put Flatten before it"));
+///         };
+///         let weight = ParameterSpec::new("weight", [features], Initializer::Ones);
+///         Ok(Plan::new([features]).parameter(weight))
+///     }
+///
+///     fn forward(&self, mut pass: Forward<'_, T>) {
+///         let [w] = pass.parameters.split();
+///         Zip::from(&mut pass.y).and(&pass.x).and_broadcast(&w).for_each(|y, &x, &w| *y = x * w);
+///     }
+///
+///     fn backward(&self, pass: Backward<'_, T>) {
+///         let [w] = pass.parameters.split();
+///         let [mut dw] = pass.gradients.split();
+///         dw.assign(&(&pass.x * &pass.dy).sum_axis(Axis(0)));
+///         if let Some(mut dx) = pass.dx {
+///             Zip::from(&mut dx).and(&pass.dy).and_broadcast(&w).for_each(|dx, &dy, &w| *dx = dy * w);
+///         }
+///     }
+/// }
+///
+/// # use plywood::prelude::*;
+/// let model = Sequential::input([4]).add(Scale).add(Dense::new(2)).build(42)?;
+/// assert_eq!(model.parameter("scale/weight")?.len(), 4);
+/// # Ok::<(), plywood::Error>(())
+/// ```
+pub trait Layer<T: Scalar = f32>: Any + Debug + Send + Sync {
+    /// Stem of the layer's name in a model, in snake case: `dense` gives `dense`, `dense_1`, `dense_2`.
+    fn kind(&self) -> &'static str;
+
+    /// The type's name as summaries show it. By default the part of the type's path after the last `::`.
+    fn type_name(&self) -> &'static str {
+        let path = std::any::type_name::<Self>();
+        path.rsplit("::").next().unwrap_or(path)
+    }
+
+    /// Checks the shape of one input sample (without the batch axis) and the layer's own settings; says what comes out
+    /// and which parameters it needs.
+    ///
+    /// # Errors
+    ///
+    /// Whatever makes the layer impossible; it names the layer by its [`kind`](Self::kind), the model puts in its name.
+    fn plan(&self, input: &[usize]) -> Result<Plan>;
+
+    /// Working memory for a batch. It must not shrink when the batch grows. None by default.
+    fn scratch(&self, input: &[usize], batch: usize, phase: Phase) -> Scratch {
+        let _ = (input, batch, phase);
+        Scratch::default()
+    }
+
+    /// How many values [`prepare`](Self::prepare) writes. None by default.
+    fn prepared_len(&self, input: &[usize]) -> usize {
+        let _ = input;
+        0
+    }
+
+    /// Brings the parameters into the form `forward` reads: once a training step, or once for many predictions.
+    fn prepare(&self, input: &[usize], parameters: Block<'_, T>, prepared: &mut [T]) {
+        let _ = (input, parameters, prepared);
+    }
+
+    /// Computes `y` from `x`.
+    fn forward(&self, pass: Forward<'_, T>);
+
+    /// Computes the gradients of the parameters, and of `x` if asked for, from the gradient of `y`.
+    fn backward(&self, pass: Backward<'_, T>);
+
+    /// A layer that does this one's work and the next one's in one go (Dense and ReLU, convolution and pooling). Names,
+    /// summary and results are as if nothing had been joined. `None`, the default, leaves both as they are.
+    fn absorb(&self, next: &dyn Layer<T>) -> Option<Arc<dyn Layer<T>>> {
+        let _ = next;
+        None
+    }
+
+    /// This layer as two that are computed one after the other, the first of which has all the parameters. `None`, the
+    /// default, leaves it whole.
+    fn split(&self) -> Option<[Arc<dyn Layer<T>>; 2]> {
+        None
+    }
+
+    /// Whether the layer changes nothing but the shape; it is then not computed at all.
+    fn only_reshapes(&self) -> bool {
+        false
+    }
+}
+
+/// What a layer makes of an input shape.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// Shape of one output sample.
+    pub output: Vec<usize>,
+    /// The parameters, in the order in which [`Block::split`] gives them.
+    pub parameters: Vec<ParameterSpec>,
+    /// Multiplications with addition that one sample's forward pass takes; 0 for what is not dominated by them.
+    pub multiply_adds: usize,
+}
+
+impl Plan {
+    /// A plan without parameters.
+    pub fn new(output: impl Into<Vec<usize>>) -> Self {
+        Self { output: output.into(), parameters: vec![], multiply_adds: 0 }
+    }
+
+    /// Adds a parameter.
+    pub fn parameter(mut self, spec: ParameterSpec) -> Self {
+        self.parameters.push(spec);
+        self
+    }
+
+    /// Sets the number of multiply-adds.
+    pub fn multiply_adds(mut self, count: usize) -> Self {
+        self.multiply_adds = count;
+        self
+    }
+}
+
+/// A parameter that a layer needs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ParameterSpec {
+    /// Its name within the layer, such as `kernel`.
+    pub name: &'static str,
+    /// Its shape.
+    pub shape: Vec<usize>,
+    /// What it is at first.
+    pub initializer: Initializer,
+    /// Inputs that feed one output, for initializers that scale by it.
+    pub fan_in: usize,
+    /// Outputs that one input feeds.
+    pub fan_out: usize,
+}
+
+impl ParameterSpec {
+    /// A parameter whose fans are both its number of elements; see [`fans`](Self::fans).
+    pub fn new(name: &'static str, shape: impl Into<Vec<usize>>, initializer: Initializer) -> Self {
+        let shape = shape.into();
+        let len = shape.iter().product();
+        Self { name, shape, initializer, fan_in: len, fan_out: len }
+    }
+
+    /// Sets the fans that variance-scaling initializers divide by.
+    pub fn fans(mut self, fan_in: usize, fan_out: usize) -> Self {
+        (self.fan_in, self.fan_out) = (fan_in, fan_out);
+        self
+    }
+}
+
+/// What a pass is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Forward only; nothing is kept.
+    Inference,
+    /// Forward, then backward with the same scratch.
+    Training,
+}
+
+/// Sizes of the working memory a layer asks for. Its content lasts from a forward pass to the backward pass after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Scratch {
+    /// Numbers of the model's type.
+    pub values: usize,
+    /// Indices.
+    pub indices: usize,
+}
+
+/// Working memory of at least the size asked for, with unspecified content.
+#[derive(Debug)]
+pub struct ScratchMut<'a, T> {
+    /// Numbers of the model's type.
+    pub values: &'a mut [T],
+    /// Indices.
+    pub indices: &'a mut [u32],
+}
+
+/// What a forward pass is given.
+#[derive(Debug)]
+pub struct Forward<'a, T> {
+    /// Input, `[batch, …]`.
+    pub x: ArrayViewD<'a, T>,
+    /// Output, `[batch, …]`: to be overwritten whole.
+    pub y: ArrayViewMutD<'a, T>,
+    /// The layer's parameters.
+    pub parameters: Block<'a, T>,
+    /// What [`Layer::prepare`] made of them.
+    pub prepared: &'a [T],
+    /// Working memory.
+    pub scratch: ScratchMut<'a, T>,
+    /// `None` when predicting; in training a number of this step and layer, for layers that draw random numbers.
+    pub training: Option<u64>,
+}
+
+/// What a backward pass is given.
+#[derive(Debug)]
+pub struct Backward<'a, T> {
+    /// Input of the forward pass.
+    pub x: ArrayViewD<'a, T>,
+    /// Output of the forward pass.
+    pub y: ArrayViewD<'a, T>,
+    /// Gradient of the loss with respect to `y`. It may be used as working memory: its content is not needed afterwards.
+    pub dy: ArrayViewMutD<'a, T>,
+    /// Gradient with respect to `x`, to be overwritten whole; `None` where nobody wants it, as for the first layer.
+    pub dx: Option<ArrayViewMutD<'a, T>>,
+    /// The layer's parameters, as they were in the forward pass.
+    pub parameters: Block<'a, T>,
+    /// Gradients of the parameters, to be overwritten whole.
+    pub gradients: BlockMut<'a, T>,
+    /// The working memory of the forward pass.
+    pub scratch: ScratchMut<'a, T>,
+}
