@@ -3,5 +3,12 @@
 //! Each kernel has a plain reference beside it and a test that compares the two. The bits of a result depend on the
 //! shapes alone: never on the number of threads, the vector width, or how work was cut into pieces.
 
+pub(crate) mod convolution;
+pub(crate) mod dense;
 pub(crate) mod dispatch;
+pub(crate) mod elementwise;
 pub mod math;
+pub(crate) mod pack;
+pub(crate) mod parallel;
+pub(crate) mod pooling;
+pub(crate) mod tile;

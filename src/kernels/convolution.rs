@@ -1,0 +1,881 @@
+//! Convolution, forward and backward, alone or joined with the max-pooling after it.
+//!
+//! It is im2col and a matrix product with the column matrix left implicit: under the window of an output pixel, the
+//! inputs of one kernel row are contiguous in NHWC memory, and the tile reads them there. Padding is made by copying an
+//! image into a larger one of zeros.
+//!
+//! | pass | rows of A | walked in | B, packed | C |
+//! |---|---|---|---|---|
+//! | forward | windows of x | kernel rows | kernel | y |
+//! | weight gradient | weights: where each meets x | output rows | dy | dkernel |
+//! | input gradient | pixels of dy | filters | one kernel row, transposed | windows of dx, added to |
+//!
+//! The forward pass is cut into tasks of output rows. The backward pass is cut into groups of images, each of which sums
+//! its weight gradient on its own; the groups' sums are then added in order. Within a task work goes in bands of output
+//! rows that stay in the second-level cache, so that images of any size do.
+//!
+//! Joined with pooling, a band of the convolution's output lives only until it is pooled, and only what some pooling
+//! window reads is computed at all.
+
+use std::ops::Range;
+
+use super::dispatch::vectorized;
+use super::elementwise::{mask_relu, sum_parts, sum_rows};
+use super::pack::{pack, pack_here, pack_transposed, packed_len};
+use super::parallel::{Chunks, MAX_TASKS, each_task, items_per_task};
+use super::pooling::{max_pool, scatter_to_argmax};
+use super::tile::{Epilogue, Lattice, Product, Start, Walk};
+use crate::scalar::Scalar;
+use crate::shape::Geometry;
+
+/// Elements of a band of output: with the input under it, it stays in the second-level cache.
+const BAND: usize = 1 << 15;
+
+/// Elements of a band that is pooled at once: it should stay in the first-level cache.
+const POOLED_BAND: usize = 1 << 13;
+
+/// Groups into which the images of a backward pass are cut at the most. Each has a weight gradient of its own to fill and
+/// to add up; within a group, weight and input gradient run in parallel.
+const GROUPS: usize = 16;
+
+/// Elements that all groups' weight gradients may have together.
+const GROUP_ELEMENTS: usize = 1 << 22;
+
+/// A convolution over images of one shape.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Convolution {
+    pub(crate) geometry: Geometry,
+    pub(crate) filters: usize,
+    pub(crate) relu: bool,
+    /// Max-pooling over what the convolution puts out; it has no padding.
+    pool: Option<Geometry>,
+}
+
+/// Working memory of the backward pass, as lengths.
+struct BackwardSizes {
+    /// The kernel, transposed and packed segment by segment.
+    kernel: usize,
+    /// One group's weight and bias gradient.
+    partial: usize,
+    /// What a group works with.
+    group: GroupSizes,
+    groups: usize,
+}
+
+/// What a group works with, as lengths.
+#[derive(Clone, Copy)]
+struct GroupSizes {
+    x: usize,
+    dx: usize,
+    dy: usize,
+    packed: usize,
+}
+
+impl GroupSizes {
+    fn total(&self) -> usize {
+        aligned(self.x) + aligned(self.dx) + aligned(self.dy) + aligned(self.packed)
+    }
+}
+
+/// Lengths are rounded up so that what follows begins on a cache line.
+fn aligned(len: usize) -> usize {
+    len.next_multiple_of(16)
+}
+
+/// The first `len` elements, and what comes after them on the next cache line.
+fn take<'a, T>(buffer: &mut &'a mut [T], len: usize) -> &'a mut [T] {
+    let part = buffer.split_off_mut(..aligned(len)).expect("scratch is as long as was asked for");
+    &mut part[..len]
+}
+
+impl Convolution {
+    pub(crate) fn new(geometry: Geometry, filters: usize, relu: bool) -> Self {
+        Self { geometry, filters, relu, pool: None }
+    }
+
+    /// The convolution with a pooling of its output. What no pooling window reads is cut off.
+    pub(crate) fn pooled(mut self, pool: Geometry) -> Self {
+        debug_assert!(!pool.is_padded(), "pooling with padding is not joined");
+        let read = |axis: usize| (pool.output[axis] - 1) * pool.strides[axis] + pool.size[axis];
+        self.geometry.output = [read(0), read(1)];
+        let pool = Geometry { input: [read(0), read(1), self.filters], padded: [read(0), read(1)], ..pool };
+        Self { pool: Some(pool), ..self }
+    }
+
+    /// Multiply-adds that an output of the convolution takes.
+    fn depth(&self) -> usize {
+        self.geometry.size[0] * self.geometry.size[1] * self.geometry.input[2]
+    }
+
+    /// Height and width of what is put out, pooled or not.
+    fn output(&self) -> [usize; 2] {
+        self.pool.map_or(self.geometry.output, |pool| pool.output)
+    }
+
+    /// Elements of an output row.
+    fn output_row(&self) -> usize {
+        self.output()[1] * self.filters
+    }
+
+    fn output_len(&self) -> usize {
+        self.output()[0] * self.output_row()
+    }
+
+    /// Elements of a row of the padded input.
+    fn input_row(&self) -> usize {
+        self.geometry.padded[1] * self.geometry.input[2]
+    }
+
+    /// Where the windows of output pixels begin in the padded input.
+    fn windows(&self) -> Lattice {
+        let [_, columns] = self.geometry.output;
+        let [row_stride, column_stride] = self.geometry.strides;
+        Lattice {
+            first: [0; 3],
+            sizes: [self.geometry.output[0], columns],
+            strides: [
+                self.geometry.padded_len(),
+                row_stride * self.input_row(),
+                column_stride * self.geometry.input[2],
+            ],
+        }
+    }
+
+    /// How a window lies in the padded input: in whole kernel rows, or pixel by pixel if they are spread out.
+    fn window(&self) -> Walk {
+        let [height, width] = self.geometry.size;
+        let channels = self.geometry.input[2];
+        let row = self.geometry.dilation[0] * self.input_row();
+        match self.geometry.dilation[1] {
+            1 => Walk { counts: [height, 1], strides: [row, 0], len: width * channels, step: 1 },
+            spread => Walk { counts: [height, width], strides: [row, spread * channels], len: channels, step: 1 },
+        }
+    }
+
+    pub(crate) fn prepared_len<T: Scalar>(&self) -> usize {
+        packed_len::<T>(self.depth(), self.filters)
+    }
+
+    /// Packs the kernel for the forward pass.
+    pub(crate) fn prepare<T: Scalar>(&self, kernel: &[T], prepared: &mut [T]) {
+        pack(kernel, self.filters, prepared);
+    }
+
+    /// Output rows (pooled ones, if there is pooling) that a forward task takes, of all images one after the other.
+    fn rows_per_task(&self, batch: usize) -> usize {
+        let computed = self.pool.map_or(1, |pool| pool.strides[0]) * self.geometry.output[1] * self.filters;
+        items_per_task(batch * self.output()[0], computed * self.depth())
+    }
+
+    /// Pooled output rows that are computed at a time.
+    fn pooled_band(&self, pool: &Geometry) -> usize {
+        let row = self.geometry.output[1] * self.filters;
+        ((POOLED_BAND / row).saturating_sub(pool.size[0]) / pool.strides[0] + 1).min(pool.output[0])
+    }
+
+    /// Lengths of a forward task's padded input and unpooled output.
+    fn forward_sizes(&self, batch: usize) -> [usize; 2] {
+        let rows = match &self.pool {
+            Some(pool) => (self.pooled_band(pool) - 1) * pool.strides[0] + pool.size[0],
+            None => self.rows_per_task(batch).min(self.geometry.output[0]),
+        };
+        let x = if self.geometry.is_padded() { self.input_rows(0..rows).len() * self.input_row() } else { 0 };
+        let y = if self.pool.is_some() { rows * self.geometry.output[1] * self.filters } else { 0 };
+        [x, y]
+    }
+
+    pub(crate) fn forward_scratch(&self, batch: usize) -> usize {
+        let [x, y] = self.forward_sizes(batch);
+        // an upper bound on the tasks: a smaller batch can be cut into more of them
+        (batch * self.output()[0]).min(MAX_TASKS) * (aligned(x) + aligned(y))
+    }
+
+    /// Indices that pooling keeps for the backward pass.
+    pub(crate) fn indices(&self, batch: usize) -> usize {
+        if self.pool.is_some() { batch * self.output_len() } else { 0 }
+    }
+
+    /// Rows of the padded input under these rows of the convolution's output.
+    fn input_rows(&self, output: Range<usize>) -> Range<usize> {
+        let reach = (self.geometry.size[0] - 1) * self.geometry.dilation[0] + 1;
+        output.start * self.geometry.strides[0]..(output.end - 1) * self.geometry.strides[0] + reach
+    }
+
+    /// y = relu(x ∗ kernel + bias), pooled if there is pooling; `argmax` is for the backward pass.
+    pub(crate) fn forward<T: Scalar>(
+        &self,
+        x: &[T],
+        prepared: &[T],
+        bias: Option<&[T]>,
+        y: &mut [T],
+        argmax: Option<&mut [u32]>,
+        scratch: &mut [T],
+    ) {
+        let batch = y.len() / self.output_len();
+        let height = self.output()[0];
+        let rows = self.rows_per_task(batch);
+        let tasks = (batch * height).div_ceil(rows);
+        let [x_len, y_len] = self.forward_sizes(batch);
+        let per_task = aligned(x_len) + aligned(y_len);
+        let data = (
+            Chunks::new(y, rows * self.output_row()),
+            argmax.map(|argmax| Chunks::new(argmax, rows * self.output_row())),
+            Chunks::new(&mut scratch[..tasks * per_task], per_task),
+        );
+        each_task(0..tasks, data, &|task, (y, argmax, scratch)| {
+            let mut scratch = scratch.slice;
+            let (padded, unpooled) = (take(&mut scratch, x_len), take(&mut scratch, y_len));
+            let first = task * rows;
+            let count = y.slice.len() / self.output_row();
+            match &self.pool {
+                None if !self.geometry.is_padded() => {
+                    let pixel = first * self.geometry.output[1];
+                    let epilogue = Epilogue { bias, relu: self.relu };
+                    self.forward_rows(x, self.windows().from_row(pixel), prepared, epilogue, y.slice);
+                }
+                None => self.forward_padded(x, first..first + count, prepared, bias, y.slice, padded),
+                Some(pool) => {
+                    let argmax = argmax.map(|argmax| argmax.slice);
+                    let rows = first..first + count;
+                    self.forward_pooled(pool, x, rows, prepared, bias, y.slice, argmax, padded, unpooled);
+                }
+            }
+        });
+    }
+
+    /// Output pixels whose windows begin on a lattice in `x`.
+    fn forward_rows<T: Scalar>(
+        &self,
+        x: &[T],
+        windows: Lattice,
+        prepared: &[T],
+        epilogue: Epilogue<'_, T>,
+        y: &mut [T],
+    ) {
+        Product {
+            a: x,
+            a_rows: windows,
+            walk: self.window(),
+            panels: prepared,
+            rows: y.len() / self.filters,
+            columns: self.filters,
+            c: y,
+            c_rows: Lattice::matrix(self.filters),
+            start: Start::Overwrite,
+            epilogue,
+        }
+        .run();
+    }
+
+    /// Output rows of padded images, counted over all images; one image, or what the task has of it, at a time.
+    fn forward_padded<T: Scalar>(
+        &self,
+        x: &[T],
+        rows: Range<usize>,
+        prepared: &[T],
+        bias: Option<&[T]>,
+        y: &mut [T],
+        padded: &mut [T],
+    ) {
+        let height = self.geometry.output[0];
+        let epilogue = Epilogue { bias, relu: self.relu };
+        let mut done = rows.start;
+        while done < rows.end {
+            let (image, row) = (done / height, done % height);
+            let count = (height - row).min(rows.end - done);
+            self.pad(self.image(x, image), self.input_rows(row..row + count), padded);
+            let y = &mut y[(done - rows.start) * self.output_row()..][..count * self.output_row()];
+            self.forward_rows(padded, self.windows(), prepared, epilogue, y);
+            done += count;
+        }
+    }
+
+    /// Pooled output rows, counted over all images.
+    #[expect(clippy::too_many_arguments, reason = "a task's share of each operand")]
+    fn forward_pooled<T: Scalar>(
+        &self,
+        pool: &Geometry,
+        x: &[T],
+        rows: Range<usize>,
+        prepared: &[T],
+        bias: Option<&[T]>,
+        y: &mut [T],
+        mut argmax: Option<&mut [u32]>,
+        padded: &mut [T],
+        unpooled: &mut [T],
+    ) {
+        let height = pool.output[0];
+        let columns = self.geometry.output[1];
+        let band = self.pooled_band(pool);
+        let mut done = rows.start;
+        while done < rows.end {
+            let (image, row) = (done / height, done % height);
+            let count = band.min(height - row).min(rows.end - done);
+            let first = row * pool.strides[0];
+            let unpooled_rows = first..first + (count - 1) * pool.strides[0] + pool.size[0];
+            let unpooled = &mut unpooled[..unpooled_rows.len() * columns * self.filters];
+
+            // adding the bias before pooling and cutting off below zero after it is, bit for bit, what two layers do
+            let epilogue = Epilogue { bias, relu: false };
+            let input = self.image(x, image);
+            if self.geometry.is_padded() {
+                self.pad(input, self.input_rows(unpooled_rows), padded);
+                self.forward_rows(padded, self.windows(), prepared, epilogue, unpooled);
+            } else {
+                self.forward_rows(input, self.windows().from_row(first * columns), prepared, epilogue, unpooled);
+            }
+
+            let range = (done - rows.start) * self.output_row()..(done + count - rows.start) * self.output_row();
+            let y = &mut y[range.clone()];
+            let argmax = argmax.as_deref_mut().map(|argmax| &mut argmax[range]);
+            max_pool(pool, unpooled, first, row..row + count, y, argmax);
+            if self.relu {
+                vectorized(|| y.iter_mut().for_each(|y| *y = if *y < T::zero() { T::zero() } else { *y }));
+            }
+            done += count;
+        }
+    }
+
+    fn image<'a, T>(&self, x: &'a [T], image: usize) -> &'a [T] {
+        &x[image * self.geometry.input_len()..][..self.geometry.input_len()]
+    }
+
+    /// These rows of the padded image, zeros around what is in the image.
+    fn pad<T: Scalar>(&self, image: &[T], rows: Range<usize>, padded: &mut [T]) {
+        let [height, width, channels] = self.geometry.input;
+        let [top, left] = self.geometry.before;
+        let (left, inner) = (left * channels, width * channels);
+        for (row, to) in rows.zip(padded.chunks_exact_mut(self.input_row())) {
+            if (top..top + height).contains(&row) {
+                to[..left].fill(T::zero());
+                to[left..left + inner].copy_from_slice(&image[(row - top) * inner..][..inner]);
+                to[left + inner..].fill(T::zero());
+            } else {
+                to.fill(T::zero());
+            }
+        }
+    }
+
+    /// What is inside the padding.
+    fn unpad<T: Scalar>(&self, padded: &[T], image: &mut [T]) {
+        let [_, width, channels] = self.geometry.input;
+        let [top, left] = self.geometry.before;
+        let inner = width * channels;
+        let rows = padded.chunks_exact(self.input_row()).skip(top);
+        for (to, from) in image.chunks_exact_mut(inner).zip(rows) {
+            to.copy_from_slice(&from[left * channels..][..inner]);
+        }
+    }
+
+    /// Output rows of the convolution that the backward pass takes at a time.
+    fn backward_band(&self) -> usize {
+        let [height, columns] = self.geometry.output;
+        (BAND / (columns * self.filters)).clamp(1, height)
+    }
+
+    /// How many groups there can be.
+    fn most_groups(&self) -> usize {
+        (GROUP_ELEMENTS / (self.depth() * self.filters)).clamp(1, GROUPS)
+    }
+
+    fn images_per_group(&self, batch: usize) -> usize {
+        batch.div_ceil(self.most_groups())
+    }
+
+    fn backward_sizes<T: Scalar>(&self, batch: usize) -> BackwardSizes {
+        let walk = self.window();
+        let pixels = self.geometry.pixels();
+        let padded = if self.geometry.is_padded() { self.geometry.padded_len() } else { 0 };
+        BackwardSizes {
+            kernel: walk.counts[0] * walk.counts[1] * aligned(packed_len::<T>(self.filters, walk.len)),
+            partial: aligned((self.depth() + 1) * self.filters),
+            group: GroupSizes {
+                x: padded,
+                dx: padded,
+                dy: if self.pool.is_some() { pixels * self.filters } else { 0 },
+                packed: packed_len::<T>(self.backward_band() * self.geometry.output[1], self.filters),
+            },
+            groups: batch.div_ceil(self.images_per_group(batch)),
+        }
+    }
+
+    pub(crate) fn backward_scratch<T: Scalar>(&self, batch: usize) -> usize {
+        let sizes = self.backward_sizes::<T>(batch);
+        // an upper bound on the groups: a smaller batch can be cut into more of them
+        sizes.kernel + batch.min(self.most_groups()) * (sizes.partial + sizes.group.total())
+    }
+
+    /// Gradients of kernel, bias and, if asked for, x.
+    #[expect(clippy::too_many_arguments, reason = "the operands of a layer's backward pass, each of its own kind")]
+    pub(crate) fn backward<T: Scalar>(
+        &self,
+        x: &[T],
+        y: &[T],
+        kernel: &[T],
+        argmax: &[u32],
+        dy: &mut [T],
+        dx: Option<&mut [T]>,
+        dkernel: &mut [T],
+        dbias: Option<&mut [T]>,
+        mut scratch: &mut [T],
+    ) {
+        let batch = y.len() / self.output_len();
+        let sizes = self.backward_sizes::<T>(batch);
+        let packed_kernel = take(&mut scratch, sizes.kernel);
+        let partials = take(&mut scratch, sizes.groups * sizes.partial);
+        if dx.is_some() {
+            self.pack_segments(kernel, packed_kernel);
+        }
+        let packed_kernel = &*packed_kernel;
+
+        let images = self.images_per_group(batch);
+        let group_len = sizes.group.total();
+        let data = (
+            Chunks::new(dy, images * self.output_len()),
+            dx.map(|dx| Chunks::new(dx, images * self.geometry.input_len())),
+            Chunks::new(partials, sizes.partial),
+            Chunks::new(&mut scratch[..sizes.groups * group_len], group_len),
+        );
+        each_task(0..sizes.groups, data, &|group, (dy, dx, partial, scratch)| {
+            let first = group * images;
+            let range = first * self.output_len()..first * self.output_len() + dy.slice.len();
+            let y = &y[range.clone()];
+            if self.relu {
+                mask_relu(y, dy.slice);
+            }
+            let argmax = if self.pool.is_some() { &argmax[range] } else { &[] };
+            let mut dx = dx.map(|dx| dx.slice);
+            for image in 0..dy.slice.len() / self.output_len() {
+                let outputs = image * self.output_len()..(image + 1) * self.output_len();
+                let inputs = image * self.geometry.input_len()..(image + 1) * self.geometry.input_len();
+                self.backward_image(BackwardImage {
+                    x: self.image(x, first + image),
+                    argmax: if self.pool.is_some() { &argmax[outputs.clone()] } else { &[] },
+                    dy: &dy.slice[outputs],
+                    dx: dx.as_deref_mut().map(|dx| &mut dx[inputs]),
+                    packed_kernel,
+                    partial: &mut *partial.slice,
+                    resume: image > 0,
+                    scratch: &mut *scratch.slice,
+                    sizes: sizes.group,
+                });
+            }
+        });
+
+        let weights = self.depth() * self.filters;
+        sum_parts(partials, sizes.partial, sizes.groups, dkernel);
+        if let Some(dbias) = dbias {
+            sum_parts(&partials[weights..], sizes.partial, sizes.groups, dbias);
+        }
+    }
+
+    /// Each segment of the kernel, transposed and packed: `[filters][segment]`.
+    fn pack_segments<T: Scalar>(&self, kernel: &[T], packed: &mut [T]) {
+        let len = self.window().len;
+        let stride = aligned(packed_len::<T>(self.filters, len));
+        for (segment, packed) in kernel.chunks_exact(len * self.filters).zip(packed.chunks_exact_mut(stride)) {
+            pack_transposed(segment, self.filters, packed);
+        }
+    }
+
+    fn backward_image<T: Scalar>(&self, pass: BackwardImage<'_, T>) {
+        let BackwardImage { x, argmax, dy, mut dx, packed_kernel, partial, resume, mut scratch, sizes } = pass;
+        let scratch = &mut scratch;
+        let (padded_x, padded_dx) = (take(scratch, sizes.x), take(scratch, sizes.dx));
+        let (unpooled_dy, packed_dy) = (take(scratch, sizes.dy), take(scratch, sizes.packed));
+
+        let padded = self.geometry.is_padded();
+        let x = if padded {
+            self.pad(x, 0..self.geometry.padded[0], padded_x);
+            &*padded_x
+        } else {
+            x
+        };
+        let dy = if self.pool.is_some() {
+            unpooled_dy.fill(T::zero());
+            scatter_to_argmax(self.filters, argmax, dy, unpooled_dy);
+            &*unpooled_dy
+        } else {
+            dy
+        };
+        let mut wide_dx = dx.as_deref_mut().map(|dx| if padded { &mut *padded_dx } else { dx });
+        if let Some(dx) = wide_dx.as_deref_mut() {
+            dx.fill(T::zero());
+        }
+
+        let (dkernel, dbias) = partial.split_at_mut(self.depth() * self.filters);
+        let dbias = &mut dbias[..self.filters];
+        let [height, columns] = self.geometry.output;
+        let band = self.backward_band();
+        for row in (0..height).step_by(band) {
+            let rows = row..(row + band).min(height);
+            let dy = &dy[rows.start * columns * self.filters..rows.end * columns * self.filters];
+            let resume = resume || row > 0;
+            let (packed_dy, dkernel, dbias) = (&mut *packed_dy, &mut *dkernel, &mut *dbias);
+            let mut weights = || {
+                pack_here(dy, self.filters, packed_dy);
+                sum_rows(dy, dbias, resume);
+                self.weight_gradient(x, rows.clone(), packed_dy, dkernel, resume);
+            };
+            match wide_dx.as_deref_mut() {
+                Some(dx) => {
+                    rayon::join(weights, || self.input_gradient(dy, rows.clone(), packed_kernel, dx));
+                }
+                None => weights(),
+            }
+        }
+        if let (Some(dx), true) = (dx, padded) {
+            self.unpad(padded_dx, dx);
+        }
+    }
+
+    /// `dkernel (+)=` what these output rows of an image give.
+    fn weight_gradient<T: Scalar>(
+        &self,
+        x: &[T],
+        rows: Range<usize>,
+        packed_dy: &[T],
+        dkernel: &mut [T],
+        resume: bool,
+    ) {
+        let [_, columns] = self.geometry.output;
+        let channels = self.geometry.input[2];
+        let [row_stride, column_stride] = self.geometry.strides;
+        let [row_dilation, column_dilation] = self.geometry.dilation;
+        Product {
+            a: &x[rows.start * row_stride * self.input_row()..],
+            a_rows: Lattice {
+                first: [0; 3],
+                sizes: [self.geometry.size[1], channels],
+                strides: [row_dilation * self.input_row(), column_dilation * channels, 1],
+            },
+            walk: Walk {
+                counts: [rows.len(), 1],
+                strides: [row_stride * self.input_row(), 0],
+                len: columns,
+                step: column_stride * channels,
+            },
+            panels: packed_dy,
+            rows: self.depth(),
+            columns: self.filters,
+            c: dkernel,
+            c_rows: Lattice::matrix(self.filters),
+            start: if resume { Start::Continue } else { Start::Overwrite },
+            epilogue: Epilogue::default(),
+        }
+        .run();
+    }
+
+    /// dx += what these output rows of an image give.
+    fn input_gradient<T: Scalar>(&self, dy: &[T], rows: Range<usize>, packed_kernel: &[T], dx: &mut [T]) {
+        let walk = self.window();
+        let stride = aligned(packed_len::<T>(self.filters, walk.len));
+        for (segment, panels) in packed_kernel.chunks_exact(stride).enumerate() {
+            let (i, j) = (segment / walk.counts[1], segment % walk.counts[1]);
+            Product {
+                a: dy,
+                a_rows: Lattice::matrix(self.filters),
+                walk: Walk::line(self.filters, 1),
+                panels,
+                rows: dy.len() / self.filters,
+                columns: walk.len,
+                c: &mut dx[i * walk.strides[0] + j * walk.strides[1]..],
+                c_rows: self.windows().from_row(rows.start * self.geometry.output[1]),
+                start: Start::Add,
+                epilogue: Epilogue::default(),
+            }
+            .run();
+        }
+    }
+}
+
+/// The operands of one image's backward pass.
+struct BackwardImage<'a, T> {
+    x: &'a [T],
+    argmax: &'a [u32],
+    dy: &'a [T],
+    dx: Option<&'a mut [T]>,
+    packed_kernel: &'a [T],
+    /// Weight and bias gradient of the group.
+    partial: &'a mut [T],
+    /// Whether earlier images of the group are in it.
+    resume: bool,
+    scratch: &'a mut [T],
+    sizes: GroupSizes,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shape::{Padding, Window};
+
+    fn numbers(len: usize, seed: usize) -> Vec<f64> {
+        (0..len).map(|i| ((i * 7919 + seed * 104_729) % 11) as f64 - 5.0).collect()
+    }
+
+    /// What seven plain loops give: output, and the three gradients.
+    struct Plain {
+        y: Vec<f64>,
+        dx: Vec<f64>,
+        dkernel: Vec<f64>,
+        dbias: Vec<f64>,
+    }
+
+    fn plain(
+        g: &Geometry,
+        filters: usize,
+        relu: bool,
+        batch: usize,
+        x: &[f64],
+        kernel: &[f64],
+        bias: &[f64],
+        dy: &[f64],
+    ) -> Plain {
+        let [height, width, channels] = g.input;
+        let mut out =
+            Plain { y: vec![], dx: vec![0.0; x.len()], dkernel: vec![0.0; kernel.len()], dbias: vec![0.0; filters] };
+        let at = |n: usize, oy: usize, ox: usize, ky: usize, kx: usize, c: usize| {
+            let iy = (oy * g.strides[0] + ky * g.dilation[0]).checked_sub(g.before[0]).filter(|&i| i < height)?;
+            let ix = (ox * g.strides[1] + kx * g.dilation[1]).checked_sub(g.before[1]).filter(|&i| i < width)?;
+            Some(((n * height + iy) * width + ix) * channels + c)
+        };
+        for n in 0..batch {
+            for oy in 0..g.output[0] {
+                for ox in 0..g.output[1] {
+                    for f in 0..filters {
+                        let mut taps = vec![];
+                        for ky in 0..g.size[0] {
+                            for kx in 0..g.size[1] {
+                                for c in 0..channels {
+                                    if let Some(i) = at(n, oy, ox, ky, kx, c) {
+                                        taps.push((i, ((ky * g.size[1] + kx) * channels + c) * filters + f));
+                                    }
+                                }
+                            }
+                        }
+                        let sum: f64 = taps.iter().map(|&(i, w)| x[i] * kernel[w]).sum::<f64>() + bias[f];
+                        let gradient = if relu && sum <= 0.0 { 0.0 } else { dy[out.y.len()] };
+                        out.y.push(if relu { sum.max(0.0) } else { sum });
+                        out.dbias[f] += gradient;
+                        for (i, w) in taps {
+                            out.dx[i] += gradient * kernel[w];
+                            out.dkernel[w] += gradient * x[i];
+                        }
+                    }
+                }
+            }
+        }
+        out
+    }
+
+    fn geometry(
+        input: [usize; 3],
+        size: (usize, usize),
+        strides: (usize, usize),
+        dilation: (usize, usize),
+        padding: Padding,
+    ) -> Option<Geometry> {
+        let window = Window { size: size.into(), strides: strides.into(), dilation: dilation.into(), padding };
+        window.over(&input, "conv2d", "kernel").ok()
+    }
+
+    const PADDINGS: [Padding; 3] =
+        [Padding::Valid, Padding::Same, Padding::Explicit { top: 2, bottom: 0, left: 1, right: 3 }];
+
+    /// Integers, whose sums are exact: results must agree to the last bit.
+    #[test]
+    fn agrees_with_seven_plain_loops() {
+        let mut compared = 0;
+        for size in [(1, 1), (2, 2), (3, 3), (5, 5), (1, 3)] {
+            for strides in [(1, 1), (2, 2), (3, 1)] {
+                for dilation in [(1, 1), (2, 1), (1, 2)] {
+                    for padding in PADDINGS {
+                        for (input, filters, batch) in
+                            [([7, 6, 1], 3, 3), ([9, 11, 3], 17, 1), ([6, 13, 8], 40, 2), ([12, 5, 17], 5, 1)]
+                        {
+                            let Some(g) = geometry(input, size, strides, dilation, padding) else { continue };
+                            let relu = compared % 2 == 0;
+                            let layer = Convolution::new(g, filters, relu);
+                            let (x, kernel) = (numbers(batch * g.input_len(), 1), numbers(layer.depth() * filters, 2));
+                            let (bias, dy) = (numbers(filters, 3), numbers(batch * layer.output_len(), 4));
+                            let want = plain(&g, filters, relu, batch, &x, &kernel, &bias, &dy);
+
+                            let mut prepared = vec![f64::NAN; layer.prepared_len::<f64>()];
+                            layer.prepare(&kernel, &mut prepared);
+                            let mut scratch = vec![f64::NAN; layer.forward_scratch(batch)];
+                            let mut y = vec![f64::NAN; want.y.len()];
+                            layer.forward(&x, &prepared, Some(&bias), &mut y, None, &mut scratch);
+                            let case = format!("{g:?}, {filters} filters, batch {batch}");
+                            assert_eq!(y, want.y, "y, {case}");
+
+                            let mut scratch = vec![f64::NAN; layer.backward_scratch::<f64>(batch)];
+                            let (mut dx, mut dkernel, mut dbias) =
+                                (vec![f64::NAN; x.len()], vec![f64::NAN; kernel.len()], vec![f64::NAN; filters]);
+                            layer.backward(
+                                &x,
+                                &y,
+                                &kernel,
+                                &[],
+                                &mut dy.clone(),
+                                Some(&mut dx),
+                                &mut dkernel,
+                                Some(&mut dbias),
+                                &mut scratch,
+                            );
+                            assert_eq!(dx, want.dx, "dx, {case}");
+                            assert_eq!(dkernel, want.dkernel, "dkernel, {case}");
+                            assert_eq!(dbias, want.dbias, "dbias, {case}");
+                            compared += 1;
+                        }
+                    }
+                }
+            }
+        }
+        assert!(compared > 400, "{compared}");
+    }
+
+    /// Bands and groups smaller than the whole: a large image, and many images.
+    #[test]
+    fn agrees_when_cut_into_bands_and_groups() {
+        for (input, filters, batch, padding) in [
+            ([70, 40, 5], 33, 1, Padding::Same),
+            ([120, 90, 3], 16, 2, Padding::Valid),
+            ([8, 8, 4], 8, 37, Padding::Same),
+            ([13, 13, 8], 64, 70, Padding::Valid),
+        ] {
+            let g = geometry(input, (3, 3), (1, 1), (1, 1), padding).unwrap();
+            let layer = Convolution::new(g, filters, true);
+            let (x, kernel) = (numbers(batch * g.input_len(), 1), numbers(layer.depth() * filters, 2));
+            let (bias, dy) = (numbers(filters, 3), numbers(batch * layer.output_len(), 4));
+            let want = plain(&g, filters, true, batch, &x, &kernel, &bias, &dy);
+            let mut prepared = vec![f64::NAN; layer.prepared_len::<f64>()];
+            layer.prepare(&kernel, &mut prepared);
+            let mut scratch = vec![f64::NAN; layer.forward_scratch(batch)];
+            let mut y = vec![f64::NAN; want.y.len()];
+            layer.forward(&x, &prepared, Some(&bias), &mut y, None, &mut scratch);
+            assert_eq!(y, want.y, "y, {g:?}");
+            let mut scratch = vec![f64::NAN; layer.backward_scratch::<f64>(batch)];
+            let (mut dx, mut dkernel, mut dbias) =
+                (vec![f64::NAN; x.len()], vec![f64::NAN; kernel.len()], vec![f64::NAN; filters]);
+            layer.backward(
+                &x,
+                &y,
+                &kernel,
+                &[],
+                &mut dy.clone(),
+                Some(&mut dx),
+                &mut dkernel,
+                Some(&mut dbias),
+                &mut scratch,
+            );
+            assert_eq!(dx, want.dx, "dx, {g:?}");
+            assert_eq!(dkernel, want.dkernel, "dkernel, {g:?}");
+            assert_eq!(dbias, want.dbias, "dbias, {g:?}");
+        }
+    }
+
+    /// The joined layers against the two, one after the other, each on its own kernel.
+    #[test]
+    fn joined_with_pooling_it_is_the_same() {
+        for (input, filters, batch, pool_size, pool_strides) in [
+            ([13, 13, 3], 20, 3, 2, 2),
+            ([11, 8, 4], 16, 2, 3, 2),
+            ([9, 9, 1], 5, 40, 2, 1),
+            ([64, 50, 2], 40, 1, 2, 2),
+            ([10, 10, 2], 3, 2, 2, 3),
+        ] {
+            for padding in PADDINGS {
+                for relu in [false, true] {
+                    let g = geometry(input, (3, 3), (1, 1), (1, 1), padding).unwrap();
+                    let pool = Window {
+                        size: pool_size.into(),
+                        strides: pool_strides.into(),
+                        dilation: 1.into(),
+                        padding: Padding::Valid,
+                    };
+                    let pool = pool.over(&[g.output[0], g.output[1], filters], "max_pooling2d", "pool").unwrap();
+                    let alone = Convolution::new(g, filters, relu);
+                    let joined = alone.pooled(pool);
+                    let (x, kernel) = (numbers(batch * g.input_len(), 1), numbers(alone.depth() * filters, 2));
+                    let bias = numbers(filters, 3);
+                    let dy = numbers(batch * joined.output_len(), 4);
+                    let mut prepared = vec![f64::NAN; alone.prepared_len::<f64>()];
+                    alone.prepare(&kernel, &mut prepared);
+
+                    let mut wide = vec![f64::NAN; batch * alone.output_len()];
+                    alone.forward(
+                        &x,
+                        &prepared,
+                        Some(&bias),
+                        &mut wide,
+                        None,
+                        &mut vec![f64::NAN; alone.forward_scratch(batch)],
+                    );
+                    let (mut want, mut want_argmax) = (vec![f64::NAN; dy.len()], vec![0; dy.len()]);
+                    let mut wide_dy = vec![0.0; wide.len()];
+                    for n in 0..batch {
+                        let inside = n * alone.output_len()..(n + 1) * alone.output_len();
+                        let outside = n * joined.output_len()..(n + 1) * joined.output_len();
+                        let (y, argmax) = (&mut want[outside.clone()], &mut want_argmax[outside.clone()]);
+                        max_pool(&pool, &wide[inside.clone()], 0, 0..pool.output[0], y, Some(argmax));
+                        scatter_to_argmax(filters, argmax, &dy[outside], &mut wide_dy[inside]);
+                    }
+                    let mut gradients = [const { vec![] }; 2].map(|_: Vec<f64>| {
+                        (vec![f64::NAN; x.len()], vec![f64::NAN; kernel.len()], vec![f64::NAN; filters])
+                    });
+                    let [(dx, dkernel, dbias), (joined_dx, joined_dkernel, joined_dbias)] = &mut gradients;
+                    alone.backward(
+                        &x,
+                        &wide,
+                        &kernel,
+                        &[],
+                        &mut wide_dy,
+                        Some(dx),
+                        dkernel,
+                        Some(dbias),
+                        &mut vec![f64::NAN; alone.backward_scratch::<f64>(batch)],
+                    );
+
+                    let (mut y, mut argmax) = (vec![f64::NAN; dy.len()], vec![0; joined.indices(batch)]);
+                    let mut scratch = vec![f64::NAN; joined.forward_scratch(batch)];
+                    joined.forward(&x, &prepared, Some(&bias), &mut y, Some(&mut argmax), &mut scratch);
+                    assert_eq!(y, want, "y, {g:?}");
+                    let mut without = vec![f64::NAN; dy.len()];
+                    joined.forward(&x, &prepared, Some(&bias), &mut without, None, &mut scratch);
+                    assert_eq!(without, want, "y without argmax, {g:?}");
+                    let mut scratch = vec![f64::NAN; joined.backward_scratch::<f64>(batch)];
+                    joined.backward(
+                        &x,
+                        &y,
+                        &kernel,
+                        &argmax,
+                        &mut dy.clone(),
+                        Some(joined_dx),
+                        joined_dkernel,
+                        Some(joined_dbias),
+                        &mut scratch,
+                    );
+                    assert_eq!(joined_dx, dx, "dx, {g:?}");
+                    assert_eq!(joined_dkernel, dkernel, "dkernel, {g:?}");
+                    assert_eq!(joined_dbias, dbias, "dbias, {g:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn scratch_does_not_shrink_with_the_batch() {
+        for padding in PADDINGS {
+            let g = geometry([13, 13, 32], (3, 3), (1, 1), (1, 1), padding).unwrap();
+            let pool = Window { size: 2.into(), strides: 2.into(), dilation: 1.into(), padding: Padding::Valid };
+            let pool = pool.over(&[g.output[0], g.output[1], 64], "max_pooling2d", "pool").unwrap();
+            for layer in [Convolution::new(g, 64, true), Convolution::new(g, 64, true).pooled(pool)] {
+                for batch in 1..200 {
+                    assert!(layer.forward_scratch(batch) <= layer.forward_scratch(batch + 1), "{batch}");
+                    let (less, more) = (layer.backward_scratch::<f32>(batch), layer.backward_scratch::<f32>(batch + 1));
+                    assert!(less <= more, "{batch}");
+                }
+            }
+        }
+    }
+}

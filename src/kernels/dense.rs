@@ -1,0 +1,189 @@
+//! Dense's three products, y = x·W + b, dW = xᵀ·dy and dx = dy·Wᵀ, cut into tasks.
+
+use super::elementwise::{mask_relu, sum_rows};
+use super::pack::{pack, pack_transposed, packed_len, width};
+use super::parallel::{Chunks, each_task, items_per_task};
+use super::tile::{Epilogue, Lattice, Product, Start, Walk};
+use crate::scalar::Scalar;
+
+/// Rows of x that a task of the forward pass or the input gradient takes: each panel of W is fetched once for all of
+/// them, so they must be some; a multiple of the tile.
+const ROWS: usize = 24;
+
+/// Input features that a task of the weight gradient takes.
+const FEATURES: usize = 48;
+
+/// A matrix product with a bias and a ReLU, over `inputs` features, to `units`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct DenseKernel {
+    pub(crate) inputs: usize,
+    pub(crate) units: usize,
+    pub(crate) relu: bool,
+}
+
+impl DenseKernel {
+    /// Length of the packed kernel.
+    pub(crate) fn prepared_len<T: Scalar>(&self) -> usize {
+        packed_len::<T>(self.inputs, self.units)
+    }
+
+    /// Packs the kernel for the forward pass.
+    pub(crate) fn prepare<T: Scalar>(&self, kernel: &[T], prepared: &mut [T]) {
+        pack(kernel, self.units, prepared);
+    }
+
+    /// y = relu(x·W + b).
+    pub(crate) fn forward<T: Scalar>(&self, x: &[T], prepared: &[T], bias: Option<&[T]>, y: &mut [T]) {
+        let epilogue = Epilogue { bias, relu: self.relu };
+        product(x, self.inputs, prepared, self.units, y, epilogue);
+    }
+
+    /// Values that `backward` needs to work with: dy and the kernel, packed.
+    pub(crate) fn backward_scratch<T: Scalar>(&self, batch: usize) -> usize {
+        packed_len::<T>(batch, self.units).next_multiple_of(16) + packed_len::<T>(self.units, self.inputs)
+    }
+
+    /// Gradients of kernel, bias and, if asked for, x.
+    #[expect(clippy::too_many_arguments, reason = "the operands of a layer's backward pass, each of its own kind")]
+    pub(crate) fn backward<T: Scalar>(
+        &self,
+        x: &[T],
+        y: &[T],
+        kernel: &[T],
+        dy: &mut [T],
+        dx: Option<&mut [T]>,
+        dkernel: &mut [T],
+        dbias: Option<&mut [T]>,
+        scratch: &mut [T],
+    ) {
+        let batch = dy.len() / self.units;
+        if self.relu {
+            mask_relu(y, dy);
+        }
+        let (packed_dy, packed_kernel) = scratch.split_at_mut(packed_len::<T>(batch, self.units).next_multiple_of(16));
+        pack(dy, self.units, packed_dy);
+        if let Some(dbias) = dbias {
+            sum_rows(dy, dbias, false);
+        }
+
+        // dW: a row is a feature, whose values in the batch lie `inputs` apart
+        let features = FEATURES.max(items_per_task(self.inputs, batch * self.units));
+        let tasks = self.inputs.div_ceil(features);
+        each_task(0..tasks, Chunks::new(dkernel, features * self.units), &|task, dkernel| {
+            let rows = dkernel.slice.len() / self.units;
+            Product {
+                a: x,
+                a_rows: Lattice::matrix(1).from_row(task * features),
+                walk: Walk::line(batch, self.inputs),
+                panels: packed_dy,
+                rows,
+                columns: self.units,
+                c: dkernel.slice,
+                c_rows: Lattice::matrix(self.units),
+                start: Start::Overwrite,
+                epilogue: Epilogue::default(),
+            }
+            .run();
+        });
+
+        if let Some(dx) = dx {
+            pack_transposed(kernel, self.units, packed_kernel);
+            product(dy, self.units, packed_kernel, self.inputs, dx, Epilogue::default());
+        }
+    }
+}
+
+/// C = A·B for row-major A and C of so many columns, rows in parallel; a single row is cut by panels.
+fn product<T: Scalar>(a: &[T], depth: usize, panels: &[T], columns: usize, c: &mut [T], epilogue: Epilogue<'_, T>) {
+    let rows = c.len() / columns;
+    if rows == 1 {
+        let width = width::<T>();
+        let per_task = items_per_task(columns.div_ceil(width), depth * width) * width;
+        each_task(0..columns.div_ceil(per_task), Chunks::new(c, per_task), &|task, c| {
+            let first = task * per_task;
+            let columns = c.slice.len();
+            let bias = epilogue.bias.map(|bias| &bias[first..][..columns]);
+            Product {
+                a,
+                a_rows: Lattice::matrix(depth),
+                walk: Walk::line(depth, 1),
+                panels: &panels[first * depth..],
+                rows: 1,
+                columns,
+                c: c.slice,
+                c_rows: Lattice::matrix(columns),
+                start: Start::Overwrite,
+                epilogue: Epilogue { bias, ..epilogue },
+            }
+            .run();
+        });
+        return;
+    }
+    let rows_per_task = items_per_task(rows, depth * columns).next_multiple_of(ROWS);
+    each_task(0..rows.div_ceil(rows_per_task), Chunks::new(c, rows_per_task * columns), &|task, c| {
+        Product {
+            a,
+            a_rows: Lattice::matrix(depth).from_row(task * rows_per_task),
+            walk: Walk::line(depth, 1),
+            panels,
+            rows: c.slice.len() / columns,
+            columns,
+            c: c.slice,
+            c_rows: Lattice::matrix(columns),
+            start: Start::Overwrite,
+            epilogue,
+        }
+        .run();
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(len: usize, seed: usize) -> Vec<f64> {
+        (0..len).map(|i| ((i * 7919 + seed * 104_729) % 11) as f64 - 5.0).collect()
+    }
+
+    /// Integers, whose sums are exact: results must agree to the last bit.
+    #[test]
+    fn agrees_with_plain_loops() {
+        for (batch, inputs, units) in [(1, 1, 1), (1, 700, 70), (3, 5, 2), (7, 50, 10), (50, 33, 65), (26, 100, 97)] {
+            for relu in [false, true] {
+                let (x, kernel, bias) = (numbers(batch * inputs, 1), numbers(inputs * units, 2), numbers(units, 3));
+                let layer = DenseKernel { inputs, units, relu };
+                let mut prepared = vec![0.0; layer.prepared_len::<f64>()];
+                layer.prepare(&kernel, &mut prepared);
+                let mut y = vec![f64::NAN; batch * units];
+                layer.forward(&x, &prepared, Some(&bias), &mut y);
+                let (mut dy, mut dx) = (numbers(batch * units, 4), vec![f64::NAN; x.len()]);
+                let (mut dkernel, mut dbias) = (vec![f64::NAN; kernel.len()], vec![f64::NAN; units]);
+                let given = dy.clone();
+                let mut scratch = vec![f64::NAN; layer.backward_scratch::<f64>(batch)];
+                layer.backward(&x, &y, &kernel, &mut dy, Some(&mut dx), &mut dkernel, Some(&mut dbias), &mut scratch);
+
+                let (mut want_dx, mut want_dkernel, mut want_dbias) =
+                    (vec![0.0; x.len()], vec![0.0; kernel.len()], vec![0.0; units]);
+                for n in 0..batch {
+                    for u in 0..units {
+                        let mut sum = bias[u];
+                        for i in 0..inputs {
+                            sum += x[n * inputs + i] * kernel[i * units + u];
+                        }
+                        let alive = !relu || sum > 0.0;
+                        assert_eq!(y[n * units + u], if alive { sum } else { 0.0 });
+                        let g = if alive { given[n * units + u] } else { 0.0 };
+                        want_dbias[u] += g;
+                        for i in 0..inputs {
+                            want_dx[n * inputs + i] += g * kernel[i * units + u];
+                            want_dkernel[i * units + u] += g * x[n * inputs + i];
+                        }
+                    }
+                }
+                assert_eq!(dx, want_dx, "dx {batch} {inputs} {units} {relu}");
+                assert_eq!(dkernel, want_dkernel, "dkernel {batch} {inputs} {units} {relu}");
+                assert_eq!(dbias, want_dbias, "dbias {batch} {inputs} {units} {relu}");
+            }
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! Loops over elements: ReLU, sums of rows.
+
+use super::dispatch::vectorized;
+use super::parallel::{Chunks, MIN_ELEMENTS, each_task};
+use crate::scalar::Scalar;
+
+/// max(0, x), with NaN kept: `f32::max(NaN, 0.0)` would hide it.
+#[inline(always)]
+fn relu_of<T: Scalar>(x: T) -> T {
+    if x < T::zero() { T::zero() } else { x }
+}
+
+/// y = max(0, x).
+pub(crate) fn relu<T: Scalar>(x: &[T], y: &mut [T]) {
+    let tasks = y.len().div_ceil(MIN_ELEMENTS);
+    each_task(0..tasks, Chunks::new(y, MIN_ELEMENTS), &|task, y| {
+        let x = &x[task * MIN_ELEMENTS..][..y.slice.len()];
+        vectorized(|| {
+            for (y, &x) in y.slice.iter_mut().zip(x) {
+                *y = relu_of(x);
+            }
+        });
+    });
+}
+
+/// dx = dy where y > 0, zero elsewhere (so the derivative at 0 is 0).
+pub(crate) fn relu_gradient<T: Scalar>(y: &[T], dy: &[T], dx: &mut [T]) {
+    let tasks = dx.len().div_ceil(MIN_ELEMENTS);
+    each_task(0..tasks, Chunks::new(dx, MIN_ELEMENTS), &|task, dx| {
+        let range = task * MIN_ELEMENTS..task * MIN_ELEMENTS + dx.slice.len();
+        let (y, dy) = (&y[range.clone()], &dy[range]);
+        vectorized(|| {
+            for ((dx, &y), &dy) in dx.slice.iter_mut().zip(y).zip(dy) {
+                *dx = if y <= T::zero() { T::zero() } else { dy };
+            }
+        });
+    });
+}
+
+/// dy = 0 where y ≤ 0, on this thread.
+pub(crate) fn mask_relu<T: Scalar>(y: &[T], dy: &mut [T]) {
+    vectorized(|| {
+        for (dy, &y) in dy.iter_mut().zip(y) {
+            *dy = if y <= T::zero() { T::zero() } else { *dy };
+        }
+    });
+}
+
+/// `sums[c] (+)= Σ rows[r][c]`, r ascending; overwritten unless `resume`.
+pub(crate) fn sum_rows<T: Scalar>(rows: &[T], sums: &mut [T], resume: bool) {
+    if !resume {
+        sums.fill(T::zero());
+    }
+    vectorized(|| {
+        for row in rows.chunks_exact(sums.len()) {
+            for (sum, &value) in sums.iter_mut().zip(row) {
+                *sum += value;
+            }
+        }
+    });
+}
+
+/// `sums[i] = Σ parts[p][i]`, p ascending, for parts that begin `stride` apart.
+pub(crate) fn sum_parts<T: Scalar>(parts: &[T], stride: usize, count: usize, sums: &mut [T]) {
+    // small tasks: each element costs as many additions as there are parts
+    const ELEMENTS: usize = 1 << 12;
+    let tasks = sums.len().div_ceil(ELEMENTS);
+    each_task(0..tasks, Chunks::new(sums, ELEMENTS), &|task, sums| {
+        vectorized(|| {
+            let len = sums.slice.len();
+            let part = |p: usize| &parts[p * stride + task * ELEMENTS..][..len];
+            sums.slice.copy_from_slice(part(0));
+            for p in 1..count {
+                for (sum, &value) in sums.slice.iter_mut().zip(part(p)) {
+                    *sum += value;
+                }
+            }
+        });
+    });
+}

@@ -1,0 +1,126 @@
+//! Packing: the right side of a product, cut into panels two vectors wide so that the tile reads it straight through.
+//!
+//! A matrix of `depth` rows and `columns` becomes `[columns / width][depth][width]`; the last panel is one vector wide if
+//! that is enough, and is filled up with zeros. The layout depends on the processor's vectors, results do not.
+
+use pulp::{Simd, WithSimd};
+use rayon::prelude::*;
+
+use super::dispatch::{dispatch, vectorized};
+use crate::scalar::Scalar;
+
+/// Numbers in a vector.
+pub(crate) fn lanes<T: Scalar>() -> usize {
+    struct Lanes<T>(std::marker::PhantomData<T>);
+    impl<T: Scalar> WithSimd for Lanes<T> {
+        type Output = usize;
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, _: S) -> usize {
+            T::lanes::<S>()
+        }
+    }
+    dispatch(Lanes::<T>(std::marker::PhantomData))
+}
+
+/// Columns of a full panel.
+pub(crate) fn width<T: Scalar>() -> usize {
+    2 * lanes::<T>()
+}
+
+/// Length of a packed matrix.
+pub(crate) fn packed_len<T: Scalar>(depth: usize, columns: usize) -> usize {
+    depth * columns.next_multiple_of(lanes::<T>())
+}
+
+/// Cuts packed memory into its panels, and tells each one's first column.
+fn panels<T: Scalar>(depth: usize, out: &mut [T]) -> impl IndexedParallelIterator<Item = (usize, &mut [T])> {
+    let width = width::<T>();
+    out.par_chunks_mut((depth * width).max(1)).enumerate().map(move |(j, panel)| (j * width, panel))
+}
+
+/// The row-major matrix `[depth][columns]`, packed; panels in parallel.
+pub(crate) fn pack<T: Scalar>(matrix: &[T], columns: usize, out: &mut [T]) {
+    let depth = matrix.len() / columns;
+    panels(depth, &mut out[..packed_len::<T>(depth, columns)]).for_each(|(column, panel)| {
+        vectorized(|| pack_panel(matrix, columns, column, panel, depth));
+    });
+}
+
+/// The same on this thread.
+pub(crate) fn pack_here<T: Scalar>(matrix: &[T], columns: usize, out: &mut [T]) {
+    let depth = matrix.len() / columns;
+    let out = &mut out[..packed_len::<T>(depth, columns)];
+    let width = width::<T>();
+    vectorized(|| {
+        for (j, panel) in out.chunks_mut(depth * width).enumerate() {
+            pack_panel(matrix, columns, j * width, panel, depth);
+        }
+    });
+}
+
+#[inline(always)]
+fn pack_panel<T: Scalar>(matrix: &[T], columns: usize, column: usize, panel: &mut [T], depth: usize) {
+    let width = panel.len() / depth;
+    let filled = width.min(columns - column);
+    for (row, to) in matrix.chunks_exact(columns).zip(panel.chunks_exact_mut(width)) {
+        to[..filled].copy_from_slice(&row[column..][..filled]);
+        to[filled..].fill(T::zero());
+    }
+}
+
+/// The transpose of rows `rows` of the row-major matrix `[..][depth]`, packed: its columns are those rows.
+pub(crate) fn pack_transposed<T: Scalar>(matrix: &[T], depth: usize, out: &mut [T]) {
+    let columns = matrix.len() / depth;
+    panels(depth, &mut out[..packed_len::<T>(depth, columns)]).for_each(|(column, panel)| {
+        let width = panel.len() / depth;
+        let filled = width.min(columns - column);
+        vectorized(|| {
+            let rows = &matrix[column * depth..][..filled * depth];
+            for (l, to) in panel.chunks_exact_mut(width).enumerate() {
+                for (to, row) in to.iter_mut().zip(rows.chunks_exact(depth)) {
+                    *to = row[l];
+                }
+                to[filled..].fill(T::zero());
+            }
+        });
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unpack(packed: &[f32], depth: usize, columns: usize) -> Vec<f32> {
+        let width = width::<f32>();
+        let mut matrix = vec![f32::NAN; depth * columns];
+        for (j, panel) in packed.chunks(depth * width).enumerate() {
+            for (l, row) in panel.chunks(panel.len() / depth).enumerate() {
+                for (c, &value) in row.iter().enumerate() {
+                    if j * width + c < columns {
+                        matrix[l * columns + j * width + c] = value;
+                    } else {
+                        assert_eq!(value, 0.0, "what fills up a panel is zero");
+                    }
+                }
+            }
+        }
+        matrix
+    }
+
+    #[test]
+    fn packing_loses_nothing() {
+        for (depth, columns) in [(1, 1), (3, 10), (5, 16), (2, 17), (7, 32), (4, 33), (9, 65), (2, 100)] {
+            let matrix: Vec<f32> = (0..depth * columns).map(|i| i as f32 + 1.0).collect();
+            let transposed: Vec<f32> = (0..matrix.len()).map(|i| matrix[i % depth * columns + i / depth]).collect();
+            for packer in 0..3 {
+                let mut out = vec![f32::NAN; packed_len::<f32>(depth, columns)];
+                match packer {
+                    0 => pack(&matrix, columns, &mut out),
+                    1 => pack_here(&matrix, columns, &mut out),
+                    _ => pack_transposed(&transposed, depth, &mut out),
+                }
+                assert_eq!(unpack(&out, depth, columns), matrix, "{depth}×{columns}, packer {packer}");
+            }
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! Max-pooling of one image, forward and backward.
+//!
+//! Ties go to the first element in row-major order, and NaN wins over everything, as in Keras and PyTorch. Padding is −∞:
+//! it is not read at all.
+
+use std::ops::Range;
+
+use super::dispatch::vectorized;
+use crate::scalar::Scalar;
+use crate::shape::Geometry;
+
+/// Channels taken at a time, in registers.
+const CHANNELS: usize = 16;
+
+/// The input rows (`axis` 0) or columns (1) that output `o` looks at.
+#[inline(always)]
+fn reach(geometry: &Geometry, axis: usize, o: usize) -> Range<usize> {
+    let start = o * geometry.strides[axis];
+    let end = (start + geometry.size[axis]).saturating_sub(geometry.before[axis]);
+    start.saturating_sub(geometry.before[axis])..end.min(geometry.input[axis])
+}
+
+/// Pools output rows `rows` of an image. `x` begins at input row `first`; `y` and `argmax` hold just those output rows.
+/// `argmax` gets the pixel (row · width + column, in the whole image) that each output comes from.
+pub(crate) fn max_pool<T: Scalar>(
+    geometry: &Geometry,
+    x: &[T],
+    first: usize,
+    rows: Range<usize>,
+    y: &mut [T],
+    argmax: Option<&mut [u32]>,
+) {
+    match argmax {
+        Some(argmax) => vectorized(|| pool_rows::<T, true>(geometry, x, first, rows, y, argmax)),
+        None => vectorized(|| pool_rows::<T, false>(geometry, x, first, rows, y, &mut [])),
+    }
+}
+
+#[inline(always)]
+fn pool_rows<T: Scalar, const ARGMAX: bool>(
+    geometry: &Geometry,
+    x: &[T],
+    first: usize,
+    rows: Range<usize>,
+    y: &mut [T],
+    argmax: &mut [u32],
+) {
+    let [_, width, channels] = geometry.input;
+    let columns = geometry.output[1];
+    for (row, oy) in rows.enumerate() {
+        let ys = reach(geometry, 0, oy);
+        for ox in 0..columns {
+            let xs = reach(geometry, 1, ox);
+            let at = (row * columns + ox) * channels;
+            let y = &mut y[at..][..channels];
+            let argmax = if ARGMAX { &mut argmax[at..][..channels] } else { &mut [] };
+            let mut channel = 0;
+            while channel < channels {
+                let n = CHANNELS.min(channels - channel);
+                let (best, index) = best_of::<T>(x, first, &ys, &xs, width, channels, channel, n);
+                y[channel..][..n].copy_from_slice(&best[..n]);
+                if ARGMAX {
+                    argmax[channel..][..n].copy_from_slice(&index[..n]);
+                }
+                channel += n;
+            }
+        }
+    }
+}
+
+/// The largest value in a window and its pixel, for `n` channels from `channel` on.
+#[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "inlined into its one caller: the loop state of a window")]
+fn best_of<T: Scalar>(
+    x: &[T],
+    first: usize,
+    ys: &Range<usize>,
+    xs: &Range<usize>,
+    width: usize,
+    channels: usize,
+    channel: usize,
+    n: usize,
+) -> ([T; CHANNELS], [u32; CHANNELS]) {
+    let mut best = [T::neg_infinity(); CHANNELS];
+    let mut index = [(ys.start * width + xs.start) as u32; CHANNELS];
+    for iy in ys.clone() {
+        for ix in xs.clone() {
+            let values = &x[((iy - first) * width + ix) * channels + channel..];
+            let pixel = (iy * width + ix) as u32;
+            if let Some(values) = values.first_chunk::<CHANNELS>().filter(|_| n == CHANNELS) {
+                for c in 0..CHANNELS {
+                    take_larger(values[c], pixel, &mut best[c], &mut index[c]);
+                }
+            } else {
+                for c in 0..n {
+                    take_larger(values[c], pixel, &mut best[c], &mut index[c]);
+                }
+            }
+        }
+    }
+    (best, index)
+}
+
+/// Both without a branch, so that it becomes a comparison and two selections on vectors.
+#[inline(always)]
+fn take_larger<T: Scalar>(value: T, pixel: u32, best: &mut T, index: &mut u32) {
+    let larger = value > *best || value.is_nan();
+    *best = if larger { value } else { *best };
+    *index = if larger { pixel } else { *index };
+}
+
+/// `dx[pixel] += dy` for each output's pixel, row-major. `dx` is a whole image, already zero (or a sum to go on with).
+pub(crate) fn scatter_to_argmax<T: Scalar>(channels: usize, argmax: &[u32], dy: &[T], dx: &mut [T]) {
+    for (dy, pixels) in dy.chunks_exact(channels).zip(argmax.chunks_exact(channels)) {
+        for (c, (&dy, &pixel)) in dy.iter().zip(pixels).enumerate() {
+            dx[pixel as usize * channels + c] += dy;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shape::{Padding, Window};
+
+    /// The plain version: one output at a time, padding as −∞.
+    fn reference(g: &Geometry, x: &[f32]) -> (Vec<f32>, Vec<u32>) {
+        let [height, width, channels] = g.input;
+        let (mut y, mut argmax) = (vec![], vec![]);
+        for oy in 0..g.output[0] {
+            for ox in 0..g.output[1] {
+                for c in 0..channels {
+                    let (mut best, mut index) = (f32::NEG_INFINITY, None);
+                    for ky in 0..g.size[0] {
+                        for kx in 0..g.size[1] {
+                            let (iy, ix) = (oy * g.strides[0] + ky, ox * g.strides[1] + kx);
+                            let (Some(iy), Some(ix)) = (iy.checked_sub(g.before[0]), ix.checked_sub(g.before[1]))
+                            else {
+                                continue;
+                            };
+                            if iy >= height || ix >= width {
+                                continue;
+                            }
+                            let value = x[(iy * width + ix) * channels + c];
+                            if index.is_none() || value > best || value.is_nan() {
+                                (best, index) = (value, Some(iy * width + ix));
+                            }
+                        }
+                    }
+                    y.push(best);
+                    argmax.push(index.expect("no window lies in the padding alone") as u32);
+                }
+            }
+        }
+        (y, argmax)
+    }
+
+    #[test]
+    fn agrees_with_the_plain_version() {
+        for (size, strides) in
+            [((2, 2), (2, 2)), ((3, 3), (2, 2)), ((3, 2), (1, 3)), ((1, 1), (2, 1)), ((2, 3), (3, 3))]
+        {
+            for padding in [Padding::Valid, Padding::Same, Padding::Explicit { top: 1, bottom: 0, left: 0, right: 1 }] {
+                if size == (1, 1) && matches!(padding, Padding::Explicit { .. }) {
+                    continue;
+                }
+                for (height, width, channels) in [(5, 7, 1), (11, 11, 3), (6, 4, 16), (7, 5, 19), (4, 4, 40)] {
+                    let window = Window { size: size.into(), strides: strides.into(), dilation: 1.into(), padding };
+                    let g = window.over(&[height, width, channels], "max_pooling2d", "pool").unwrap();
+                    // few different values, so that there are ties; all negative, so that zero padding would show
+                    let x: Vec<f32> = (0..g.input_len()).map(|i| -1.0 - (i * 7919 % 5) as f32).collect();
+                    let (want, want_argmax) = reference(&g, &x);
+                    let (mut y, mut argmax) = (vec![0.0; want.len()], vec![0; want.len()]);
+                    max_pool(&g, &x, 0, 0..g.output[0], &mut y, Some(&mut argmax));
+                    assert_eq!((&y, &argmax), (&want, &want_argmax), "{g:?}");
+                    y.fill(0.0);
+                    max_pool(&g, &x, 0, 0..g.output[0], &mut y, None);
+                    assert_eq!(y, want, "without argmax, {g:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn nan_wins() {
+        let window = Window { size: 2.into(), strides: 2.into(), dilation: 1.into(), padding: Padding::Valid };
+        let g = window.over(&[2, 2, 1], "max_pooling2d", "pool").unwrap();
+        for at in 0..4 {
+            let mut x = [1.0f32, 2.0, 3.0, 4.0];
+            x[at] = f32::NAN;
+            let (mut y, mut argmax) = ([0.0], [9]);
+            max_pool(&g, &x, 0, 0..1, &mut y, Some(&mut argmax));
+            assert!(y[0].is_nan(), "{y:?}");
+            assert_eq!(argmax[0] as usize, at);
+        }
+    }
+
+    #[test]
+    fn overlapping_windows_lose_no_gradient() {
+        let mut dx = [0.0; 3];
+        scatter_to_argmax(1, &[1, 1, 2], &[1.0, 2.0, 4.0], &mut dx);
+        assert_eq!(dx, [0.0, 3.0, 4.0]);
+    }
+}

@@ -1,0 +1,558 @@
+//! The register tile that all products run on: Conv2D's three passes and Dense's three.
+//!
+//! Each is a matrix product C = A·B whose left side is never built. A row of A is read where it lies, in segments: under
+//! the window of an output pixel the inputs of one kernel row are contiguous in NHWC memory (forward); the values that
+//! meet one weight lie a fixed step apart (weight gradient). [`Lattice`] says where rows begin, [`Walk`] how to walk
+//! along one. The right side is packed in panels two vectors wide (see [`super::pack`]).
+//!
+//! A tile is 6 rows × 2 vectors of C, held in registers. **Order of summation:** each element of C has one accumulator,
+//! which takes its products in ascending depth, fused multiply-add by fused multiply-add. Where the depth is cut to keep a
+//! panel in the first-level cache, the accumulator waits in C meanwhile. So the bits of an element depend on nothing but
+//! its row, its column and the walk: not on the vector width, the tile, or who computes it.
+
+use pulp::{Simd, WithSimd};
+
+use super::dispatch::dispatch;
+use crate::scalar::Scalar;
+
+/// Rows of a tile. With two vectors a row these are 12 accumulators: enough to hide the latency of two multiply-add
+/// units, and with two vectors of B and one broadcast of A they fit the 16 registers of AVX2.
+const ROWS: usize = 6;
+
+/// Vectors in a row of a tile.
+const VECTORS: usize = 2;
+
+/// Panels that a single row is multiplied by at a time, so that it too has eight independent accumulators.
+const PANELS_PER_ROW: usize = 4;
+
+/// The most depth taken at a time. A panel of this depth is 20 KB with AVX2 and 40 KB with AVX-512, and stays in the
+/// first-level cache while all rows pass by.
+const DEPTH: usize = 320;
+
+/// Where rows begin: row (i, j, k), counted with k fastest, begins at the dot product of its index with `strides`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Lattice {
+    /// Index of the first row.
+    pub(crate) first: [usize; 3],
+    /// How far j and k run.
+    pub(crate) sizes: [usize; 2],
+    pub(crate) strides: [usize; 3],
+}
+
+impl Lattice {
+    /// Rows that begin a stride apart.
+    pub(crate) fn matrix(stride: usize) -> Self {
+        Self { first: [0; 3], sizes: [1, usize::MAX], strides: [0, 0, stride] }
+    }
+
+    /// The same rows from the one with this number on.
+    pub(crate) fn from_row(self, row: usize) -> Self {
+        let [j, k] = self.sizes;
+        let row = row + (self.first[0] * j + self.first[1]) * k + self.first[2];
+        Self { first: [row / (j * k), row / k % j, row % k], ..self }
+    }
+
+    #[inline(always)]
+    fn offsets(self) -> Offsets {
+        let [i, j, k] = self.first;
+        let [si, sj, sk] = self.strides;
+        Offsets {
+            lattice: self,
+            at: [i * si, i * si + j * sj, i * si + j * sj + k * sk],
+            left: [self.sizes[0] - j, self.sizes[1] - k],
+        }
+    }
+}
+
+/// The beginnings of a lattice's rows, one after the other; goes on as long as it is asked.
+#[derive(Clone, Copy)]
+struct Offsets {
+    lattice: Lattice,
+    /// Where the current i, (i, j) and (i, j, k) begin.
+    at: [usize; 3],
+    /// How many j and k are left, the current ones included.
+    left: [usize; 2],
+}
+
+impl Offsets {
+    #[inline(always)]
+    fn next(&mut self) -> usize {
+        let offset = self.at[2];
+        self.left[1] -= 1;
+        if self.left[1] > 0 {
+            self.at[2] += self.lattice.strides[2];
+            return offset;
+        }
+        self.left[1] = self.lattice.sizes[1];
+        self.left[0] -= 1;
+        if self.left[0] > 0 {
+            self.at[1] += self.lattice.strides[1];
+        } else {
+            self.left[0] = self.lattice.sizes[0];
+            self.at[0] += self.lattice.strides[0];
+            self.at[1] = self.at[0];
+        }
+        self.at[2] = self.at[1];
+        offset
+    }
+}
+
+/// How to walk along a row of A: `counts[0]` × `counts[1]` segments of `len` elements that lie `step` apart.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Walk {
+    pub(crate) counts: [usize; 2],
+    pub(crate) strides: [usize; 2],
+    pub(crate) len: usize,
+    pub(crate) step: usize,
+}
+
+impl Walk {
+    /// One segment.
+    pub(crate) fn line(len: usize, step: usize) -> Self {
+        Self { counts: [1, 1], strides: [0, 0], len, step }
+    }
+
+    /// Elements on the way.
+    pub(crate) fn depth(&self) -> usize {
+        self.counts[0] * self.counts[1] * self.len
+    }
+}
+
+/// A place on a walk.
+#[derive(Clone, Copy, Default)]
+struct Cursor {
+    segment: [usize; 2],
+    /// Element within the segment.
+    at: usize,
+}
+
+impl Cursor {
+    /// Where the segment begins.
+    #[inline(always)]
+    fn offset(&self, walk: &Walk) -> usize {
+        self.segment[0] * walk.strides[0] + self.segment[1] * walk.strides[1]
+    }
+
+    #[inline(always)]
+    fn advance(&mut self, walk: &Walk, elements: usize) {
+        self.at += elements;
+        if self.at == walk.len {
+            self.at = 0;
+            self.segment[1] += 1;
+            if self.segment[1] == walk.counts[1] {
+                self.segment = [self.segment[0] + 1, 0];
+            }
+        }
+    }
+}
+
+/// What becomes of what is in C already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// It is overwritten.
+    Overwrite,
+    /// The accumulators go on from it: C must not have overlapping rows.
+    Continue,
+    /// The finished sums are added to it, row after row: rows may overlap.
+    Add,
+}
+
+/// What is done to finished sums before they are stored.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Epilogue<'a, T> {
+    /// Added to each row.
+    pub(crate) bias: Option<&'a [T]>,
+    /// Then what is below zero becomes zero.
+    pub(crate) relu: bool,
+}
+
+impl<T: Scalar> Epilogue<'_, T> {
+    #[inline(always)]
+    fn finish<S: Simd, const N: usize>(
+        &self,
+        simd: S,
+        column: usize,
+        columns: usize,
+        mut sums: [T::Vector<S>; N],
+    ) -> [T::Vector<S>; N] {
+        if let Some(bias) = self.bias {
+            sums = add::<S, T, N>(simd, sums, load::<S, T, N>(simd, &bias[column..][..columns]));
+        }
+        if self.relu {
+            sums = sums.map(|sum| T::relu(simd, sum));
+        }
+        sums
+    }
+}
+
+/// C = A·B.
+#[derive(Debug)]
+pub(crate) struct Product<'a, T> {
+    pub(crate) a: &'a [T],
+    pub(crate) a_rows: Lattice,
+    pub(crate) walk: Walk,
+    /// B, packed.
+    pub(crate) panels: &'a [T],
+    pub(crate) rows: usize,
+    pub(crate) columns: usize,
+    pub(crate) c: &'a mut [T],
+    pub(crate) c_rows: Lattice,
+    pub(crate) start: Start,
+    pub(crate) epilogue: Epilogue<'a, T>,
+}
+
+impl<T: Scalar> Product<'_, T> {
+    /// Computes it on this thread.
+    pub(crate) fn run(self) {
+        dispatch(self);
+    }
+}
+
+impl<T: Scalar> WithSimd for Product<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        let depth = self.walk.depth();
+        let lanes = T::lanes::<S>();
+        let width = VECTORS * lanes;
+        if self.rows == 1 && self.start == Start::Overwrite {
+            let mut column = 0;
+            while column < self.columns {
+                // each branch has one tile, whose size the compiler knows
+                column += if self.columns - column >= PANELS_PER_ROW * width {
+                    self.row::<S, PANELS_PER_ROW>(simd, column)
+                } else {
+                    self.row::<S, 1>(simd, column)
+                };
+            }
+            return;
+        }
+        let block = depth.div_ceil(depth.div_ceil(DEPTH).max(1)).max(1);
+        let mut cursor = Cursor::default();
+        let mut k = 0;
+        while k < depth {
+            let part = Part { cursor, k, len: block.min(depth - k), depth };
+            for column in (0..self.columns).step_by(width) {
+                if self.columns - column > lanes {
+                    self.panel::<S, VECTORS>(simd, column, part);
+                } else {
+                    self.panel::<S, 1>(simd, column, part);
+                }
+            }
+            k += part.len;
+            let mut left = part.len;
+            while left > 0 {
+                let n = left.min(self.walk.len - cursor.at);
+                cursor.advance(&self.walk, n);
+                left -= n;
+            }
+        }
+    }
+}
+
+/// A part of the depth.
+#[derive(Clone, Copy)]
+struct Part {
+    cursor: Cursor,
+    k: usize,
+    len: usize,
+    depth: usize,
+}
+
+impl<T: Scalar> Product<'_, T> {
+    /// All rows against one panel, over a part of the depth.
+    #[inline(always)]
+    fn panel<S: Simd, const N: usize>(&mut self, simd: S, column: usize, part: Part) {
+        let width = N * T::lanes::<S>();
+        let panels = self.panels;
+        let panel = &panels[column * part.depth..][part.k * width..][..part.len * width];
+        let panel = T::as_vectors::<S>(panel).0.as_chunks::<N>().0;
+        let (mut a_offsets, mut c_offsets) = (self.a_rows.offsets(), self.c_rows.offsets());
+        let mut left = self.rows;
+        while left > 0 {
+            // a short end is computed on the next larger tile; what it has too much repeats its last row and is not stored
+            left -= match left {
+                4.. => self.tile::<S, ROWS, N>(simd, column, part, panel, &mut a_offsets, &mut c_offsets, left),
+                2..4 => self.tile::<S, 3, N>(simd, column, part, panel, &mut a_offsets, &mut c_offsets, left),
+                _ => self.tile::<S, 1, N>(simd, column, part, panel, &mut a_offsets, &mut c_offsets, left),
+            };
+        }
+    }
+
+    /// One tile; returns how many rows it finished.
+    #[inline(always)]
+    #[expect(clippy::too_many_arguments, reason = "inlined into its one caller: the loop state of a tile")]
+    fn tile<S: Simd, const M: usize, const N: usize>(
+        &mut self,
+        simd: S,
+        column: usize,
+        part: Part,
+        panel: &[[T::Vector<S>; N]],
+        a_offsets: &mut Offsets,
+        c_offsets: &mut Offsets,
+        left: usize,
+    ) -> usize {
+        let rows = left.min(M);
+        let (mut a_at, mut c_at) = ([0; M], [0; M]);
+        for r in 0..M {
+            if r < rows {
+                (a_at[r], c_at[r]) = (a_offsets.next(), c_offsets.next() + column);
+            } else {
+                (a_at[r], c_at[r]) = (a_at[rows - 1], c_at[rows - 1]);
+            }
+        }
+        let columns = (self.columns - column).min(N * T::lanes::<S>());
+
+        let resume = part.k > 0 && self.start != Start::Add || self.start == Start::Continue;
+        let mut acc = [[T::splat(simd, T::zero()); N]; M];
+        if resume {
+            for r in 0..M {
+                acc[r] = load::<S, T, N>(simd, &self.c[c_at[r]..][..columns]);
+            }
+        }
+        multiply::<S, T, M, N>(simd, &mut acc, self.a, a_at, &self.walk, part.cursor, panel);
+        let end = part.k + part.len == part.depth;
+        for r in 0..rows {
+            let c = &mut self.c[c_at[r]..][..columns];
+            let mut sums = acc[r];
+            if self.start == Start::Add {
+                sums = add::<S, T, N>(simd, load::<S, T, N>(simd, c), sums);
+            } else if end {
+                sums = self.epilogue.finish(simd, column, columns, sums);
+            }
+            store::<S, T, _>(simd, c, sums);
+        }
+        rows
+    }
+
+    /// The only row against `P` panels; returns how many columns it finished.
+    #[inline(always)]
+    fn row<S: Simd, const P: usize>(&mut self, simd: S, column: usize) -> usize {
+        let depth = self.walk.depth();
+        let lanes = T::lanes::<S>();
+        let width = VECTORS * lanes;
+        if self.columns - column <= lanes {
+            let part = Part { cursor: Cursor::default(), k: 0, len: depth, depth };
+            self.panel::<S, 1>(simd, column, part);
+            return lanes;
+        }
+        let panels: [_; P] = std::array::from_fn(|p| {
+            let panel = &self.panels[(column + p * width) * depth..][..depth * width];
+            T::as_vectors::<S>(panel).0.as_chunks::<VECTORS>().0
+        });
+        let start = self.a_rows.offsets().next();
+        let mut acc = [[T::splat(simd, T::zero()); VECTORS]; P];
+        let (mut cursor, mut k) = (Cursor::default(), 0);
+        while k < depth {
+            let a = &self.a[start + cursor.offset(&self.walk)..];
+            let panels = panels.map(|panel| &panel[k..][..self.walk.len]);
+            for l in 0..self.walk.len {
+                let a = T::splat(simd, a[l * self.walk.step]);
+                for p in 0..P {
+                    for v in 0..VECTORS {
+                        acc[p][v] = T::multiply_add(simd, a, panels[p][l][v], acc[p][v]);
+                    }
+                }
+            }
+            k += self.walk.len;
+            cursor.advance(&self.walk, self.walk.len);
+        }
+        let c_at = self.c_rows.offsets().next();
+        for (p, &sums) in acc.iter().enumerate() {
+            let column = column + p * width;
+            let columns = (self.columns - column).min(width);
+            let sums = self.epilogue.finish(simd, column, columns, sums);
+            store::<S, T, _>(simd, &mut self.c[c_at + column..][..columns], sums);
+        }
+        P * width
+    }
+}
+
+/// `acc[r] += a[row r][l] · panel[l]`, l ascending over as much of the walk as the panel is long.
+#[inline(always)]
+fn multiply<S: Simd, T: Scalar, const M: usize, const N: usize>(
+    simd: S,
+    acc: &mut [[T::Vector<S>; N]; M],
+    a: &[T],
+    rows: [usize; M],
+    walk: &Walk,
+    mut cursor: Cursor,
+    mut panel: &[[T::Vector<S>; N]],
+) {
+    while !panel.is_empty() {
+        let len = panel.len().min(walk.len - cursor.at);
+        let (segment, rest) = panel.split_at(len);
+        panel = rest;
+        let offset = cursor.offset(walk) + cursor.at * walk.step;
+        cursor.advance(walk, len);
+        // rows of one length: one check of the bounds a step serves all
+        let span = (len - 1) * walk.step + 1;
+        let a: [&[T]; M] = std::array::from_fn(|r| &a[rows[r] + offset..][..span]);
+        if walk.step == 1 {
+            for l in 0..segment.len().min(span) {
+                accumulate::<S, T, M, N>(simd, acc, a.map(|a| a[l]), segment[l]);
+            }
+        } else {
+            let mut i = 0;
+            for b in segment {
+                accumulate::<S, T, M, N>(simd, acc, a.map(|a| a[i]), *b);
+                i += walk.step;
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn accumulate<S: Simd, T: Scalar, const M: usize, const N: usize>(
+    simd: S,
+    acc: &mut [[T::Vector<S>; N]; M],
+    a: [T; M],
+    b: [T::Vector<S>; N],
+) {
+    for r in 0..M {
+        let a = T::splat(simd, a[r]);
+        for v in 0..N {
+            acc[r][v] = T::multiply_add(simd, a, b[v], acc[r][v]);
+        }
+    }
+}
+
+#[inline(always)]
+fn add<S: Simd, T: Scalar, const N: usize>(simd: S, a: [T::Vector<S>; N], b: [T::Vector<S>; N]) -> [T::Vector<S>; N] {
+    std::array::from_fn(|v| T::plus(simd, a[v], b[v]))
+}
+
+/// `N` vectors from at most as many elements; what is missing is zero.
+#[inline(always)]
+fn load<S: Simd, T: Scalar, const N: usize>(simd: S, from: &[T]) -> [T::Vector<S>; N] {
+    let lanes = T::lanes::<S>();
+    if from.len() == N * lanes {
+        let (whole, _) = T::as_vectors::<S>(from);
+        return std::array::from_fn(|v| whole[v]);
+    }
+    std::array::from_fn(|v| {
+        let from = &from[(v * lanes).min(from.len())..((v + 1) * lanes).min(from.len())];
+        if let Some(whole) = T::as_vectors::<S>(from).0.first() { *whole } else { T::load_partial(simd, from) }
+    })
+}
+
+/// As many elements of `N` vectors as there is room for.
+#[inline(always)]
+fn store<S: Simd, T: Scalar, const N: usize>(simd: S, to: &mut [T], from: [T::Vector<S>; N]) {
+    let lanes = T::lanes::<S>();
+    if to.len() == N * lanes {
+        let (whole, _) = T::as_vectors_mut::<S>(to);
+        whole[..N].copy_from_slice(&from);
+        return;
+    }
+    for (to, from) in to.chunks_mut(lanes).zip(from) {
+        match T::as_vectors_mut::<S>(to).0.first_mut() {
+            Some(whole) => *whole = from,
+            None => T::store_partial(simd, to, from),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::pack::{pack_here, packed_len};
+    use super::*;
+
+    /// Numbers whose sums are exact in f32, so that results must agree to the last bit whatever the order.
+    fn numbers(len: usize, seed: usize) -> Vec<f32> {
+        (0..len).map(|i| ((i * 7919 + seed * 104_729) % 13) as f32 - 6.0).collect()
+    }
+
+    /// The plain product, element by element.
+    fn reference(product: &Product<'_, f32>, b: &[f32]) -> Vec<f32> {
+        let mut c = product.c.to_vec();
+        let (mut a_rows, mut c_rows) = (product.a_rows.offsets(), product.c_rows.offsets());
+        for _ in 0..product.rows {
+            let (a_at, c_at) = (a_rows.next(), c_rows.next());
+            for column in 0..product.columns {
+                let mut sum = 0.0;
+                let mut k = 0;
+                for i in 0..product.walk.counts[0] {
+                    for j in 0..product.walk.counts[1] {
+                        for l in 0..product.walk.len {
+                            let at = i * product.walk.strides[0] + j * product.walk.strides[1] + l * product.walk.step;
+                            sum += product.a[a_at + at] * b[k * product.columns + column];
+                            k += 1;
+                        }
+                    }
+                }
+                let c = &mut c[c_at + column];
+                *c = if product.start == Start::Overwrite { sum } else { *c + sum };
+                if product.start != Start::Add {
+                    *c += product.epilogue.bias.map_or(0.0, |bias| bias[column]);
+                    *c = if product.epilogue.relu { c.max(0.0) } else { *c };
+                }
+            }
+        }
+        c
+    }
+
+    #[test]
+    fn agrees_with_the_plain_product() {
+        let walks = [
+            Walk::line(1, 1),
+            Walk::line(7, 1),
+            Walk::line(700, 1),
+            Walk::line(9, 5),
+            Walk { counts: [3, 1], strides: [40, 0], len: 6, step: 1 },
+            Walk { counts: [3, 2], strides: [40, 17], len: 5, step: 1 },
+            Walk { counts: [5, 1], strides: [60, 0], len: 200, step: 2 },
+        ];
+        let mut compared = 0;
+        for walk in walks {
+            for rows in [1, 2, 3, 4, 5, 6, 7, 12, 13, 20] {
+                for columns in [1, 3, 8, 10, 16, 17, 31, 32, 33, 64, 100, 150] {
+                    for start in [Start::Overwrite, Start::Continue, Start::Add] {
+                        for lattice in
+                            [Lattice::matrix(3), Lattice { first: [0, 1, 2], sizes: [2, 4], strides: [50, 21, 2] }]
+                        {
+                            let a = numbers(2000, rows);
+                            let b = numbers(walk.depth() * columns, columns);
+                            let mut panels = vec![0.0; packed_len::<f32>(walk.depth(), columns)];
+                            pack_here(&b, columns, &mut panels);
+                            let bias = numbers(columns, 3);
+                            // overlapping rows are only allowed where sums are added
+                            let stride = if start == Start::Add { 1 } else { columns + 1 };
+                            let mut c = numbers(rows * (columns + 1), 5);
+                            let product = Product {
+                                a: &a,
+                                a_rows: lattice,
+                                walk,
+                                panels: &panels,
+                                rows,
+                                columns,
+                                c: &mut c,
+                                c_rows: Lattice::matrix(stride),
+                                start,
+                                epilogue: Epilogue { bias: Some(&bias), relu: rows % 2 == 0 },
+                            };
+                            let want = reference(&product, &b);
+                            product.run();
+                            assert_eq!(c, want, "{walk:?}, {rows} rows, {columns} columns, {start:?}, {lattice:?}");
+                            compared += 1;
+                        }
+                    }
+                }
+            }
+        }
+        assert_eq!(compared, 7 * 10 * 12 * 3 * 2);
+    }
+
+    #[test]
+    fn a_lattice_can_begin_at_any_row() {
+        let lattice = Lattice { first: [0, 0, 0], sizes: [3, 4], strides: [1000, 100, 10] };
+        let mut all = lattice.offsets();
+        let all: Vec<usize> = (0..60).map(|_| all.next()).collect();
+        assert_eq!(all[4 * 3 + 4 + 1], 1110);
+        for first in 0..50 {
+            let mut part = lattice.from_row(first).offsets();
+            assert!((first..60).all(|row| part.next() == all[row]), "from row {first}");
+        }
+    }
+}
