@@ -10,11 +10,24 @@ pub mod losses;
 pub mod metrics;
 pub mod model;
 pub mod optimizers;
+mod random;
 mod scalar;
 mod shape;
 
 pub use error::{Error, Result};
 pub use initializers::Initializer;
+pub use model::{Sequential, Trainer};
 pub use ndarray;
 pub use scalar::Scalar;
 pub use shape::{Padding, Size2D};
+
+/// What most programs need: `use plywood::prelude::*;`.
+pub mod prelude {
+    pub use crate::data::{Dataset, Targets};
+    pub use crate::layers::{Activation, Conv2D, Dense, Flatten, Layer, MaxPooling2D, ReLU, Softmax};
+    pub use crate::losses::{CategoricalCrossentropy, Loss, MeanSquaredError};
+    pub use crate::metrics::{Accuracy, Metric};
+    pub use crate::model::{Callback, Control, Fit, History, Sequential, Trainer, Verbosity};
+    pub use crate::optimizers::{Optimizer, RMSprop, SGD};
+    pub use crate::{Error, Initializer, Padding, Result, Scalar, Size2D};
+}

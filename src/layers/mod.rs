@@ -4,13 +4,13 @@
 //! ([`Layer::plan`], [`Layer::scratch`]) and computes with what it is given ([`Layer::forward`], [`Layer::backward`]).
 
 mod activation;
-// mod conv2d;
-// mod dense;
-// mod flatten;
-// mod max_pooling2d;
-// mod pooled_conv2d;
-// mod relu;
-// mod softmax;
+mod conv2d;
+mod dense;
+mod flatten;
+mod max_pooling2d;
+mod pooled_conv2d;
+mod relu;
+mod softmax;
 
 use std::any::Any;
 use std::fmt::Debug;
@@ -24,12 +24,12 @@ use crate::model::{Block, BlockMut};
 use crate::scalar::Scalar;
 
 pub use activation::Activation;
-// pub use conv2d::Conv2D;
-// pub use dense::Dense;
-// pub use flatten::Flatten;
-// pub use max_pooling2d::MaxPooling2D;
-// pub use relu::ReLU;
-// pub use softmax::Softmax;
+pub use conv2d::Conv2D;
+pub use dense::Dense;
+pub use flatten::Flatten;
+pub use max_pooling2d::MaxPooling2D;
+pub use relu::ReLU;
+pub use softmax::Softmax;
 
 /// What a layer is: a value that plans and computes.
 ///
@@ -270,4 +270,39 @@ pub struct Backward<'a, T> {
     pub gradients: BlockMut<'a, T>,
     /// The working memory of the forward pass.
     pub scratch: ScratchMut<'a, T>,
+}
+
+/// A contiguous view as a slice.
+fn slice<T>(view: ArrayViewD<'_, T>) -> &[T] {
+    view.to_slice().expect("views are contiguous by contract")
+}
+
+/// A contiguous view as a slice.
+fn slice_mut<T>(view: ArrayViewMutD<'_, T>) -> &mut [T] {
+    view.into_slice().expect("views are contiguous by contract")
+}
+
+/// The parameters of a layer whose bias is optional.
+fn kernel_and_bias<T>(parameters: Block<'_, T>) -> (&[T], Option<&[T]>) {
+    match parameters.count() {
+        1 => (parameters.split_slices::<1>()[0], None),
+        _ => {
+            let [kernel, bias] = parameters.split_slices();
+            (kernel, Some(bias))
+        }
+    }
+}
+
+/// The gradients of a layer whose bias is optional.
+fn kernel_and_bias_mut<T>(gradients: BlockMut<'_, T>) -> (&mut [T], Option<&mut [T]>) {
+    match gradients.count() {
+        1 => {
+            let [kernel] = gradients.split_slices();
+            (kernel, None)
+        }
+        _ => {
+            let [kernel, bias] = gradients.split_slices();
+            (kernel, Some(bias))
+        }
+    }
 }

@@ -154,6 +154,11 @@ pub struct BlockMut<'a, T> {
 }
 
 impl<'a, T> BlockMut<'a, T> {
+    /// Number of parameters planned.
+    pub fn count(&self) -> usize {
+        self.entries.len()
+    }
+
     /// The first `N` gradients, in the order of the layer's plan.
     ///
     /// # Panics

@@ -1,0 +1,61 @@
+//! The rectified linear unit.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Backward, Forward, Layer, Plan, slice, slice_mut};
+use crate::error::Result;
+use crate::kernels::elementwise::{relu, relu_gradient};
+use crate::scalar::Scalar;
+
+/// Cuts off what is below zero.
+///
+/// y = max(0, x), elementwise; the derivative at 0 is 0, and NaN stays NaN.
+///
+/// After a [`Dense`](super::Dense), [`Conv2D`](super::Conv2D) or a pooled convolution without activation it is computed
+/// as part of that layer when the model is built: the same bits as `activation(Activation::ReLU)`, at the same speed.
+///
+/// # Shapes
+///
+/// x and y `[batch, …]`, any shape. No parameters, no errors.
+///
+/// # Source
+///
+/// `keras/src/layers/activations/relu.py`, Keras 3.15 (without `max_value`, `negative_slope` and `threshold`).
+///
+/// ```
+/// use plywood::ndarray::array;
+/// use plywood::prelude::*;
+///
+/// let model = Sequential::input([3]).add(ReLU::new()).build(42)?;
+/// assert_eq!(model.predict(&array![[-1.0_f32, 0.0, 2.0]])?, array![[0.0, 0.0, 2.0]].into_dyn());
+/// # Ok::<(), plywood::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ReLU {}
+
+impl ReLU {
+    /// The layer.
+    pub fn new() -> Self {
+        Self {}
+    }
+}
+
+impl<T: Scalar> Layer<T> for ReLU {
+    fn kind(&self) -> &'static str {
+        "re_lu"
+    }
+
+    fn plan(&self, input: &[usize]) -> Result<Plan> {
+        Ok(Plan::new(input))
+    }
+
+    fn forward(&self, pass: Forward<'_, T>) {
+        relu(slice(pass.x), slice_mut(pass.y));
+    }
+
+    fn backward(&self, pass: Backward<'_, T>) {
+        if let Some(dx) = pass.dx {
+            relu_gradient(slice(pass.y), slice_mut(pass.dy), slice_mut(dx));
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! What a model computes: its layers, joined and split where that is faster, with everything made once that a pass needs.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use ndarray::{ArrayViewD, ArrayViewMutD, IxDyn};
+
+use super::aligned::Aligned;
+use crate::error::Result;
+use crate::layers::{Layer, Phase, ScratchMut, Softmax};
+use crate::scalar::Scalar;
+
+/// One step of the computation: a layer, or several joined.
+#[derive(Debug, Clone)]
+pub(crate) struct Stage<T: Scalar> {
+    pub(crate) layer: Arc<dyn Layer<T>>,
+    /// The layer of the model whose parameters it has.
+    pub(crate) owner: usize,
+    pub(crate) input: Extent,
+    pub(crate) output: Extent,
+}
+
+/// The shape of a batch whose size is still open.
+#[derive(Debug, Clone)]
+pub(crate) struct Extent {
+    /// The batch axis, then the sample's; the first entry is overwritten.
+    shape: IxDyn,
+    sample: usize,
+}
+
+impl Extent {
+    pub(crate) fn new(sample: &[usize]) -> Self {
+        Self { shape: IxDyn(&[&[1], sample].concat()), sample: sample.iter().product() }
+    }
+
+    /// Shape of one sample.
+    pub(crate) fn sample(&self) -> &[usize] {
+        &ndarray::Dimension::slice(&self.shape)[1..]
+    }
+
+    /// Elements of so many samples.
+    pub(crate) fn len(&self, batch: usize) -> usize {
+        batch * self.sample
+    }
+
+    /// The beginning of a buffer as a batch.
+    pub(crate) fn view<'a, T>(&self, buffer: &'a [T], batch: usize) -> ArrayViewD<'a, T> {
+        ArrayViewD::from_shape(self.shape(batch), &buffer[..self.len(batch)]).expect("the slice is as long as the shape")
+    }
+
+    pub(crate) fn view_mut<'a, T>(&self, buffer: &'a mut [T], batch: usize) -> ArrayViewMutD<'a, T> {
+        ArrayViewMutD::from_shape(self.shape(batch), &mut buffer[..self.len(batch)])
+            .expect("the slice is as long as the shape")
+    }
+
+    fn shape(&self, batch: usize) -> IxDyn {
+        let mut shape = self.shape.clone();
+        shape[0] = batch;
+        shape
+    }
+}
+
+impl<T: Scalar> Stage<T> {
+    /// The stages of a model's layers, each with its input shape.
+    pub(crate) fn of<'a>(layers: impl Iterator<Item = (&'a Arc<dyn Layer<T>>, &'a [usize])>) -> Result<Vec<Self>> {
+        let mut stages: Vec<Self> = vec![];
+        for (owner, (layer, input)) in layers.enumerate() {
+            let parts = match layer.split() {
+                Some(parts) => parts.to_vec(),
+                None => vec![layer.clone()],
+            };
+            let mut input = input.to_vec();
+            for layer in parts {
+                let plan = layer.plan(&input)?;
+                let joined = match stages.last() {
+                    // what is joined keeps the parameters of its first layer, so the others must have none; and no
+                    // reshaping may lie between
+                    Some(last) if plan.parameters.is_empty() && last.output.sample() == input => {
+                        last.layer.absorb(layer.as_ref())
+                    }
+                    _ => None,
+                };
+                let output = Extent::new(&plan.output);
+                match (joined, stages.last_mut()) {
+                    (Some(layer), Some(last)) => (last.layer, last.output) = (layer, output),
+                    _ if layer.only_reshapes() => {}
+                    _ => stages.push(Self { layer, owner, input: Extent::new(&input), output }),
+                }
+                input = plan.output;
+            }
+        }
+        Ok(stages)
+    }
+
+    pub(crate) fn is_softmax(&self) -> bool {
+        let layer: &dyn Any = self.layer.as_ref();
+        layer.is::<Softmax>()
+    }
+}
+
+/// A stage's working memory.
+#[derive(Debug)]
+pub(crate) struct Scratchpad<T> {
+    values: Aligned<T>,
+    indices: Vec<u32>,
+}
+
+impl<T: Scalar> Scratchpad<T> {
+    /// One that serves any of these stages, one after the other.
+    pub(crate) fn for_stages(stages: &[Stage<T>], batch: usize, phase: Phase) -> Self {
+        let sizes = stages.iter().map(|stage| stage.layer.scratch(stage.input.sample(), batch, phase));
+        let (values, indices) = sizes.fold((0, 0), |(v, i), size| (v.max(size.values), i.max(size.indices)));
+        Self { values: Aligned::new(values), indices: vec![0; indices] }
+    }
+
+    pub(crate) fn as_mut(&mut self) -> ScratchMut<'_, T> {
+        ScratchMut { values: self.values.as_mut_slice(), indices: &mut self.indices }
+    }
+}

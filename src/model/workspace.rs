@@ -1,0 +1,137 @@
+//! The memory of a training step: every activation, the gradients on the way back, and the layers' scratch.
+
+use super::aligned::Aligned;
+use super::predictor::{prepare_all, prepared_memory};
+use super::sequential::Sequential;
+use super::stage::{Scratchpad, Stage};
+use crate::data::TargetsView;
+use crate::layers::{Backward, Forward, Phase};
+use crate::losses::{Loss, LossPass};
+use crate::random::layer_number;
+use crate::scalar::Scalar;
+
+/// Made once for a largest batch; smaller batches use the beginnings of its buffers.
+#[derive(Debug)]
+pub(crate) struct Workspace<T: Scalar> {
+    batch: usize,
+    /// Stages that are computed: without a final Softmax that the loss takes over.
+    stages: usize,
+    from_logits: bool,
+    /// The input, then each stage's output.
+    activations: Vec<Aligned<T>>,
+    /// Gradients of a stage's output and input, in turn.
+    gradients: [Aligned<T>; 2],
+    scratch: Vec<Scratchpad<T>>,
+    prepared: Vec<Aligned<T>>,
+    losses: Vec<T>,
+}
+
+/// The number of stages that training and evaluation compute, and whether the loss then gets logits.
+pub(crate) fn computed_stages<T: Scalar>(model: &Sequential<T>, loss: &dyn Loss<T>) -> (usize, bool) {
+    let stages = model.stages();
+    let fused = loss.fuses_softmax() && stages.last().is_some_and(Stage::is_softmax);
+    (stages.len() - usize::from(fused), fused)
+}
+
+impl<T: Scalar> Workspace<T> {
+    pub(crate) fn new(model: &Sequential<T>, loss: &dyn Loss<T>, batch: usize) -> Self {
+        let (count, from_logits) = computed_stages(model, loss);
+        let stages = &model.stages()[..count];
+        let (input, output) = model.extents();
+        let outputs = stages.iter().map(|stage| stage.output.len(batch));
+        // the gradient of the last output is written by the loss even where there is no stage at all
+        let widest = outputs.clone().max().unwrap_or(0).max(output.len(batch));
+        Self {
+            batch,
+            stages: count,
+            from_logits,
+            activations: std::iter::once(input.len(batch)).chain(outputs).map(Aligned::new).collect(),
+            gradients: [Aligned::new(widest), Aligned::new(widest)],
+            scratch: stages
+                .iter()
+                .map(|stage| Scratchpad::for_stages(std::slice::from_ref(stage), batch, Phase::Training))
+                .collect(),
+            prepared: prepared_memory(stages),
+            losses: vec![T::zero(); batch],
+        }
+    }
+
+    /// The largest batch it has room for.
+    pub(crate) fn batch(&self) -> usize {
+        self.batch
+    }
+
+    /// Where the inputs of a batch go.
+    pub(crate) fn input_mut(&mut self) -> &mut [T] {
+        self.activations[0].as_mut_slice()
+    }
+
+    /// What the model put out for the batch, in row-major order: logits if the loss takes over a final Softmax.
+    pub(crate) fn output(&self) -> &[T] {
+        self.activations[self.stages].as_slice()
+    }
+
+    /// From the input to the last output.
+    pub(crate) fn forward(&mut self, model: &Sequential<T>, batch: usize, step: u64) {
+        let stages = &model.stages()[..self.stages];
+        prepare_all(model, stages, &mut self.prepared);
+        for (i, stage) in stages.iter().enumerate() {
+            let (before, after) = self.activations.split_at_mut(i + 1);
+            stage.layer.forward(Forward {
+                x: stage.input.view(before[i].as_slice(), batch),
+                y: stage.output.view_mut(after[0].as_mut_slice(), batch),
+                parameters: model.layout().block(stage.owner, model.values()),
+                prepared: self.prepared[i].as_slice(),
+                scratch: self.scratch[i].as_mut(),
+                training: Some(layer_number(model.seed(), step, i)),
+            });
+        }
+    }
+
+    /// The batch's mean loss, Σ wᵢ·lᵢ / B; leaves the gradient of the last output behind.
+    pub(crate) fn loss(
+        &mut self,
+        model: &Sequential<T>,
+        loss: &dyn Loss<T>,
+        batch: usize,
+        targets: TargetsView<'_, T>,
+        weights: Option<&[T]>,
+    ) -> f64 {
+        let (_, output) = model.extents();
+        let losses = &mut self.losses[..batch];
+        loss.evaluate(LossPass {
+            y: output.view(self.activations[self.stages].as_slice(), batch),
+            from_logits: self.from_logits,
+            targets,
+            weights,
+            losses: &mut *losses,
+            dy: Some(output.view_mut(self.gradients[0].as_mut_slice(), batch)),
+        });
+        mean(losses)
+    }
+
+    /// From the gradient of the last output to those of all parameters.
+    pub(crate) fn backward(&mut self, model: &Sequential<T>, batch: usize, gradients: &mut [T]) {
+        let stages = &model.stages()[..self.stages];
+        let [dy, dx] = &mut self.gradients;
+        let (mut dy, mut dx) = (dy, dx);
+        for (i, stage) in stages.iter().enumerate().rev() {
+            stage.layer.backward(Backward {
+                x: stage.input.view(self.activations[i].as_slice(), batch),
+                y: stage.output.view(self.activations[i + 1].as_slice(), batch),
+                dy: stage.output.view_mut(dy.as_mut_slice(), batch),
+                dx: (i > 0).then(|| stage.input.view_mut(dx.as_mut_slice(), batch)),
+                parameters: model.layout().block(stage.owner, model.values()),
+                gradients: model.layout().block_mut(stage.owner, gradients),
+                scratch: self.scratch[i].as_mut(),
+            });
+            std::mem::swap(&mut dy, &mut dx);
+        }
+    }
+}
+
+/// The mean, summed in f64 from the first to the last.
+pub(crate) fn mean<T: Scalar>(values: &[T]) -> f64 {
+    let sum: f64 = values.iter().map(|value| value.to_f64().expect("f32 and f64 are f64s")).sum();
+    sum / values.len() as f64
+}
