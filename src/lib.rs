@@ -10,6 +10,7 @@ pub mod losses;
 pub mod metrics;
 pub mod model;
 pub mod optimizers;
+mod random;
 mod scalar;
 mod shape;
 
