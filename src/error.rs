@@ -169,6 +169,33 @@ pub enum Error {
         /// What is wrong with it.
         problem: IdxProblem,
     },
+    /// A file of a data set is not where it is looked for.
+    #[cfg(feature = "datasets")]
+    #[error("{}: there is no such file; {help}", path.display())]
+    MissingFile {
+        /// The file looked for.
+        path: PathBuf,
+        /// A way out.
+        help: String,
+    },
+    /// Two files of a data set, one of images and one of their labels, are not equally long.
+    #[cfg(feature = "datasets")]
+    #[error(
+        "{} holds {image_count} images but {} holds {label_count} labels; there must be one for each image: take both \
+         from the same data set",
+        images.display(),
+        labels.display()
+    )]
+    FileMismatch {
+        /// The file of images.
+        images: PathBuf,
+        /// Number of images in it.
+        image_count: usize,
+        /// The file of labels.
+        labels: PathBuf,
+        /// Number of labels in it.
+        label_count: usize,
+    },
 }
 
 impl Error {

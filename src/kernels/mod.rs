@@ -11,4 +11,5 @@ pub mod math;
 pub(crate) mod pack;
 pub(crate) mod parallel;
 pub(crate) mod pooling;
+pub(crate) mod softmax;
 pub(crate) mod tile;

@@ -51,3 +51,37 @@ pub struct LossPass<'a, T> {
     /// To be overwritten with ∂(Σ wᵢ·lᵢ / B) / ∂y, if present; contiguous.
     pub dy: Option<ArrayViewMutD<'a, T>>,
 }
+/// stub
+#[derive(Debug, Default)]
+pub struct CategoricalCrossentropy;
+impl CategoricalCrossentropy{
+/// stub
+pub fn new()->Self{Self}
+/// stub
+pub fn label_smoothing(self,_:f64)->Self{self}}
+/// stub
+#[derive(Debug, Default)]
+pub struct MeanSquaredError;
+impl<T: Scalar> Loss<T> for CategoricalCrossentropy {
+    fn name(&self) -> &'static str { "categorical_crossentropy" }
+    fn check(&self, _output: &[usize], _targets: &TargetsView<'_, T>) -> Result<()> { Ok(()) }
+    fn fuses_softmax(&self) -> bool { true }
+    fn evaluate(&self, pass: LossPass<'_, T>) {
+        let n = pass.y.shape()[1];
+        let b = pass.y.shape()[0];
+        let y = pass.y.to_slice().unwrap();
+        let mut dy = pass.dy.map(|d| d.into_slice().unwrap());
+        let TargetsView::Classes(t) = pass.targets else { panic!() };
+        for (i, x) in y.chunks(n).enumerate() {
+            let m = x.iter().copied().fold(T::neg_infinity(), T::max);
+            let s: T = x.iter().map(|&x| (x - m).exp()).sum();
+            pass.losses[i] = s.ln() - (x[t[i]] - m);
+            if let Some(dy) = dy.as_deref_mut() {
+                for j in 0..n {
+                    let p = (x[j] - m).exp() / s;
+                    dy[i * n + j] = (p - if j == t[i] { T::one() } else { T::zero() }) / T::of(b as f64);
+                }
+            }
+        }
+    }
+}

@@ -143,7 +143,7 @@ impl<T: Scalar> SequentialBuilder<T> {
         let mut shape = self.input.clone();
         for layer in self.layers {
             let count = counts.entry(layer.kind()).or_default();
-            let name = match count {
+            let name = match *count {
                 0 => layer.kind().to_owned(),
                 n => format!("{}_{n}", layer.kind()),
             };
@@ -168,7 +168,7 @@ impl<T: Scalar> SequentialBuilder<T> {
         let specs = layers.iter().flat_map(|(_, specs)| specs);
         for (index, (entry, spec)) in layout.entries().iter().zip(specs).enumerate() {
             let mut generator = generator(seed, Purpose::Parameter(index));
-            spec.initializer.fill(&mut values[entry.range()], spec.fan_in, spec.fan_out, &mut generator);
+            spec.initializer.fill(&mut values[entry.range()], spec.fan_in, spec.fan_out, &mut generator)?;
         }
         let layers: Vec<NamedLayer<T>> = layers.into_iter().map(|(layer, _)| layer).collect();
         let stages = Stage::of(layers.iter().map(|layer| (&layer.layer, layer.input.as_slice())))?;

@@ -1,5 +1,6 @@
 //! A model in training.
 
+use std::fmt;
 use std::time::Instant;
 
 use ndarray::{ArrayRef, ArrayViewD, Axis, Dimension, IxDyn, Slice};
@@ -13,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::kernels::parallel::{Chunks, MIN_ELEMENTS, each_task};
 use crate::losses::{Loss, LossPass};
 use crate::metrics::Metric;
-use crate::optimizers::{self, MAX_SLOTS, Optimizer};
+use crate::optimizers::{MAX_SLOTS, Optimizer, step as optimizer_pass};
 use crate::scalar::Scalar;
 
 /// A model with everything that only training needs: optimizer and its slots, loss, metrics, counters, working memory.
@@ -76,6 +77,14 @@ impl Evaluation {
     /// All metrics, in the trainer's order.
     pub fn metrics(&self) -> &[(String, f64)] {
         &self.metrics
+    }
+}
+
+/// `test loss 0.0653  test accuracy 0.9804`
+impl fmt::Display for Evaluation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "test loss {:.4}", self.loss)?;
+        self.metrics.iter().try_for_each(|(name, value)| write!(f, "  test {name} {value:.4}"))
     }
 }
 
@@ -162,7 +171,7 @@ impl<T: Scalar> Trainer<T> {
         in_pool(|| {
             let workspace = self.workspace.as_mut().expect("just ensured");
             self.model.extents().0.view_mut(workspace.input_mut(), batch).assign(&x);
-            self.step_on_workspace(batch, targets, 1)
+            self.step_on_workspace(batch, &targets, 1)
         })
     }
 
@@ -280,7 +289,7 @@ impl<T: Scalar> Trainer<T> {
         // the targets leave the trainer for as long as the step borrows it
         let mut gathered = std::mem::take(&mut self.batch_targets);
         let targets = gathered.gather(data.targets(), indices);
-        let result = self.step_on_workspace(indices.len(), targets.clone(), batch);
+        let result = self.step_on_workspace(indices.len(), &targets, batch);
         if result.is_ok() && !self.metrics.is_empty() {
             let output = self.workspace.as_ref().expect("just used").output();
             let output = self.model.extents().1.view(output, indices.len());
@@ -294,7 +303,7 @@ impl<T: Scalar> Trainer<T> {
     }
 
     /// One step on inputs that lie in the workspace.
-    fn step_on_workspace(&mut self, batch: usize, targets: TargetsView<'_, T>, number: usize) -> Result<f64> {
+    fn step_on_workspace(&mut self, batch: usize, targets: &TargetsView<'_, T>, number: usize) -> Result<f64> {
         let Self { model, optimizer, loss, gradients, slots, workspace, step, epoch, .. } = self;
         let workspace = workspace.as_mut().expect("made before the first step");
         workspace.forward(model, batch, *step);
@@ -304,7 +313,7 @@ impl<T: Scalar> Trainer<T> {
         }
         workspace.backward(model, batch, gradients);
         *step += 1;
-        optimizers::step(optimizer.as_ref(), *step, model.values_mut(), gradients, slots);
+        optimizer_pass(optimizer.as_ref(), *step, model.values_mut(), gradients, slots);
         Ok(value)
     }
 
@@ -335,9 +344,14 @@ impl<T: Scalar> Trainer<T> {
             let targets = slice_targets(data.targets(), slice);
             let y = output.view(&y, batch);
             let losses = &mut losses[..batch];
-            let pass =
-                LossPass { y: y.clone(), from_logits, targets: targets.clone(), weights: None, losses, dy: None };
-            loss.evaluate(pass);
+            loss.evaluate(LossPass {
+                y: y.view(),
+                from_logits,
+                targets: targets.reborrow(),
+                weights: None,
+                losses: &mut *losses,
+                dy: None,
+            });
             sum += super::workspace::mean(losses) * batch as f64;
             metrics.iter_mut().for_each(|metric| metric.update(y.clone(), &targets));
         }

@@ -94,7 +94,7 @@ impl<T: Scalar> Workspace<T> {
         model: &Sequential<T>,
         loss: &dyn Loss<T>,
         batch: usize,
-        targets: TargetsView<'_, T>,
+        targets: &TargetsView<'_, T>,
         weights: Option<&[T]>,
     ) -> f64 {
         let (_, output) = model.extents();
@@ -102,7 +102,7 @@ impl<T: Scalar> Workspace<T> {
         loss.evaluate(LossPass {
             y: output.view(self.activations[self.stages].as_slice(), batch),
             from_logits: self.from_logits,
-            targets,
+            targets: targets.reborrow(),
             weights,
             losses: &mut *losses,
             dy: Some(output.view_mut(self.gradients[0].as_mut_slice(), batch)),

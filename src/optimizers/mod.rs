@@ -12,6 +12,7 @@ use crate::error::Result;
 use crate::scalar::Scalar;
 
 pub use adam::Adam;
+pub(crate) use pass::step;
 pub use rmsprop::RMSprop;
 pub use sgd::SGD;
 

@@ -1,0 +1,54 @@
+//! A network of two fully connected layers learns handwritten digits.
+//!
+//! The first program of many a Keras book: 784 pixels → 512 units with ReLU → 10 classes with softmax, trained for 10
+//! epochs with RMSprop. It reaches about 98 % of the test images.
+//!
+//!     cargo run --example dense_mnist
+//!     cargo run --example dense_mnist -- --help
+
+mod common;
+
+use common::{Options, Outcome};
+use plywood::prelude::*;
+
+fn main() -> Outcome {
+    let options = Options::parse();
+
+    // images of 28×28×1 pixels become vectors of 784; labels become rows such as 0 0 1 0 0 0 0 0 0 0
+    let data = options.load()?;
+    let train = data.train.reshape_inputs([784])?;
+    let test = data.test.reshape_inputs([784])?;
+
+    let model = Sequential::input([784])
+        .add(
+            Dense::new(512)
+                .activation(Activation::ReLU)
+                .bias(true)
+                .kernel_initializer(Initializer::GlorotUniform)
+                .bias_initializer(Initializer::Zeros),
+        )
+        .add(
+            Dense::new(10)
+                .activation(Activation::Softmax)
+                .bias(true)
+                .kernel_initializer(Initializer::GlorotUniform)
+                .bias_initializer(Initializer::Zeros),
+        )
+        .build(options.seed)?;
+    println!("{}", model.summary());
+
+    let optimizer = RMSprop::new(1e-3).rho(0.9).momentum(0.0).epsilon(1e-7).centered(false);
+    let loss = CategoricalCrossentropy::new().label_smoothing(0.0);
+    let mut trainer = model.compile(optimizer, loss).metric(Accuracy::new());
+
+    let fit = Fit::epochs(options.epochs(10))
+        .batch_size(options.batch_size(128))
+        .shuffle(true)
+        .verbosity(Verbosity::Lines);
+    let history = trainer.fit(&train, &fit)?;
+    options.write("dense_mnist", &history)?;
+
+    let result = trainer.evaluate(&test)?;
+    println!("{result}");
+    Ok(())
+}
