@@ -31,7 +31,8 @@ Roles:
   loss of each sample; loss, their mean over the batch; dy, the gradient of that mean.
 - optimizers: initial [n]; learning_rates [steps]; gradients and weights [steps, n], the weights after each step. The
   elements have gradients of one size each, 1e-5, 0 and 1 among them: where epsilon sits shows at 1e-5 alone.
-- training: x, classes; initial/NAME and final/NAME for each parameter; losses [steps], each before its update.
+- training: x and classes, in batches in this order, the last one of an epoch smaller; initial/NAME and final/NAME for
+  each parameter; losses [steps], each before its update.
 - classification: scores [n, classes], classes; confusion (rows: what is, columns: what was predicted), accuracy;
   precision, recall and f1 by class, 0 where they would be 0/0; all three averaged: macro, weighted, micro; top_k, the
   accuracy for each k of the settings.
@@ -498,23 +499,32 @@ def optimizer_cases(library):
         yield "adam/weight_decay", "adam", adam | {"weight_decay": 0.01}, constant(1e-3)
 
 
-# Small models that are trained for a few steps: layers, input shape, batch size, optimizer. The last batch is smaller.
-CNN = [{"kind": "conv2d", "filters": 4, "kernel_size": [3, 3], "activation": "relu"},
-       {"kind": "max_pooling2d", "pool_size": [2, 2]},
-       {"kind": "conv2d", "filters": 5, "kernel_size": [2, 2], "activation": "relu"},
-       {"kind": "flatten"},
-       {"kind": "dense", "units": 6, "activation": "relu"},
-       {"kind": "dense", "units": 3, "activation": "softmax"}]
-MLP = [{"kind": "dense", "units": 7, "activation": "relu"}, {"kind": "dense", "units": 3, "activation": "softmax"}]
+# Small models that are trained for a few steps. The last batch of an epoch is smaller.
+def conv(filters, kernel, activation):
+    return {"kind": "conv2d", "settings": {"filters": filters, "kernel_size": pair(kernel), "strides": [1, 1],
+                                           "padding": "valid", "dilation": [1, 1], "use_bias": True,
+                                           "activation": activation}}
+
+
+def dense(units, activation):
+    return {"kind": "dense", "settings": {"units": units, "use_bias": True, "activation": activation}}
+
+
+POOL = {"kind": "max_pooling2d", "settings": {"pool_size": [2, 2], "strides": [2, 2], "padding": "valid"}}
+FLATTEN = {"kind": "flatten", "settings": {}}
+CNN = [conv(4, 3, "relu"), POOL, conv(5, 2, "relu"), FLATTEN, dense(6, "relu"), dense(3, "softmax")]
+MLP = [dense(7, "relu"), dense(3, "softmax")]
 
 
 def training_cases(library):
-    rmsprop = {"kind": "rmsprop", "learning_rate": 1e-3} | RMSPROP | {"form": library}
-    sgd = single({"kind": "sgd", "learning_rate": 0.05} | SGD | {"form": library, "momentum": 0.9})
-    adam = single({"kind": "adam", "learning_rate": 1e-2} | ADAM | {"form": library})
-    yield "training/cnn_rmsprop", {"layers": CNN, "batch_size": 4, "epochs": 2, "optimizer": rmsprop}, (10, 8, 9, 1)
-    yield "training/cnn_sgd", {"layers": CNN, "batch_size": 4, "epochs": 2, "optimizer": sgd}, (10, 8, 9, 1)
-    yield "training/dense_adam", {"layers": MLP, "batch_size": 4, "epochs": 2, "optimizer": adam}, (10, 5)
+    """Name, settings, shape of the data. Optimizers and layers are written as cases of their own kind are."""
+    form = {"form": library}
+    for name, layers, shape, kind, settings, rate in (
+            ("cnn_rmsprop", CNN, (10, 8, 9, 1), "rmsprop", RMSPROP | form, 1e-3),
+            ("cnn_sgd", CNN, (10, 8, 9, 1), "sgd", single(SGD | form | {"momentum": 0.9}), 0.05),
+            ("dense_adam", MLP, (10, 5), "adam", single(ADAM | form), 1e-2)):
+        yield f"training/{name}", {"layers": layers, "batch_size": 4, "epochs": 2, "learning_rate": rate,
+                                   "optimizer": {"kind": kind, "settings": settings}}, shape
 
 
 def training_inputs(name, settings, shape, dtype):
@@ -523,7 +533,7 @@ def training_inputs(name, settings, shape, dtype):
     x, classes = draw.normal(*shape), draw.rng.integers(0, 3, shape[0])
     weights, seen, size = {}, {}, list(shape[1:])
     for layer in settings["layers"]:
-        kind = layer["kind"]
+        kind, layer = layer["kind"], layer["settings"]
         if kind == "max_pooling2d":
             size = [size[0] // layer["pool_size"][0], size[1] // layer["pool_size"][1], size[2]]
         elif kind == "flatten":
@@ -597,7 +607,7 @@ def keras_golden():
         golden.add(name, dtype, kind, settings, {"x": x} | params | {"y": y, "dy": drawn[-1], "dx": dx} | dparams)
 
     def optimizer(settings, kind, rate):
-        options = {k: v for k, v in settings.items() if k not in ("form", "weight_decay", "kind", "learning_rate")}
+        options = {k: v for k, v in settings.items() if k not in ("form", "weight_decay")}
         return {"rmsprop": keras.optimizers.RMSprop, "sgd": keras.optimizers.SGD,
                 "adam": keras.optimizers.Adam}[kind](learning_rate=rate, **options)
 
@@ -667,18 +677,19 @@ def keras_golden():
             golden.add(name, dtype, kind, s, {"initial": initial, "learning_rates": np.array(rates, dtype),
                                               "gradients": gradients, "weights": np.stack(weights)})
 
+    make = {"conv2d": layers.Conv2D, "max_pooling2d": layers.MaxPooling2D, "flatten": layers.Flatten,
+            "dense": layers.Dense}
     for name, s, shape in training_cases("keras"):
         x, classes, initial = training_inputs(name, s, shape, "float64")
-        make = {"conv2d": layers.Conv2D, "max_pooling2d": layers.MaxPooling2D, "flatten": layers.Flatten,
-                "dense": layers.Dense}
         keras.utils.clear_session()  # names count from the start
         model = keras.Sequential([layers.Input(shape[1:])] + [
-            make[layer["kind"]](**{k: v for k, v in layer.items() if k != "kind"}) for layer in s["layers"]])
+            make[layer["kind"]](**{"dilation_rate" if k == "dilation" else k: v for k, v in layer["settings"].items()})
+            for layer in s["layers"]])
         variables = {f"{layer.name}/{v.name}": v for layer in model.layers for v in layer.trainable_variables}
         assert list(variables) == list(initial), (list(variables), list(initial))
         for key, variable in variables.items():
             variable.assign(initial[key])
-        opt, losses = optimizer(s["optimizer"], s["optimizer"]["kind"], s["optimizer"]["learning_rate"]), []
+        opt, losses = optimizer(s["optimizer"]["settings"], s["optimizer"]["kind"], s["learning_rate"]), []
         loss_of = keras.losses.CategoricalCrossentropy()
         for batch in batches(s, len(x)):
             with tf.GradientTape() as tape:
@@ -714,7 +725,7 @@ def torch_golden():
     def leaf(value):
         return torch.tensor(value, requires_grad=True)
 
-    def conv(x, kernel, bias, s):
+    def convolve(x, kernel, bias, s):
         """In plywood's layouts."""
         image = x.permute(0, 3, 1, 2)
         padding = 0
@@ -724,7 +735,7 @@ def torch_golden():
             top, bottom, left, right = s["padding"]
             image = F.pad(image, (left, right, top, bottom))
         kernel = kernel.permute(3, 2, 0, 1).contiguous()
-        y = F.conv2d(image, kernel, bias, s.get("strides", 1), padding, s.get("dilation", 1))
+        y = F.conv2d(image, kernel, bias, s["strides"], padding, s["dilation"])
         return y.permute(0, 2, 3, 1)
 
     def pool(x, s):
@@ -759,7 +770,7 @@ def torch_golden():
     def optimizer(parameters, settings, kind, rate):
         names = {"rho": "alpha", "epsilon": "eps"}
         options = {names.get(k, k): v for k, v in settings.items()
-                   if k not in ("form", "beta_1", "beta_2", "kind", "learning_rate")}
+                   if k not in ("form", "beta_1", "beta_2")}
         if kind == "adam":
             options["betas"] = settings["beta_1"], settings["beta_2"]
         return {"rmsprop": torch.optim.RMSprop, "sgd": torch.optim.SGD, "adam": torch.optim.Adam}[kind](
@@ -770,10 +781,10 @@ def torch_golden():
         x = draw.of(values, *shape)
         params = parameters(draw, s, (*s["kernel_size"], shape[3], s["filters"]), values)
 
-        def convolve(x, kernel, bias=None):
-            return activate(conv(x, kernel, bias, s), s["activation"])
+        def layer(x, kernel, bias=None):
+            return activate(convolve(x, kernel, bias, s), s["activation"])
 
-        layer_case(name, "conv2d", s, convolve, x, params)
+        layer_case(name, "conv2d", s, layer, x, params)
 
     for name, s, shape, values in pool_cases("torch"):
         layer_case(name, "max_pooling2d", s, lambda x: pool(x, s), Draw(name, dtype).of(values, *shape), {})
@@ -787,10 +798,10 @@ def torch_golden():
         draw = Draw(name, dtype)
         x = draw.normal(*shape)
 
-        def dense(x, kernel, bias=None):
+        def layer(x, kernel, bias=None):
             return activate(F.linear(x, kernel.T, bias), s["activation"])
 
-        layer_case(name, "dense", s, dense, x, parameters(draw, s, (shape[1], s["units"])))
+        layer_case(name, "dense", s, layer, x, parameters(draw, s, (shape[1], s["units"])))
 
     functions = {"relu": F.relu, "softmax": lambda x: F.softmax(x, -1), "flatten": lambda x: x.flatten(1)}
     for name, (kind, x) in activation_inputs(dtype).items():
@@ -829,16 +840,17 @@ def torch_golden():
     for name, s, shape in training_cases("torch"):
         x, classes, initial = training_inputs(name, s, shape, dtype)
         variables = {key: leaf(value) for key, value in initial.items()}
-        opt = optimizer(variables.values(), s["optimizer"], s["optimizer"]["kind"], s["optimizer"]["learning_rate"])
+        opt = optimizer(variables.values(), s["optimizer"]["settings"], s["optimizer"]["kind"], s["learning_rate"])
 
         def forward(y):
             left, image = iter(variables.values()), None
             for layer in s["layers"]:
-                if layer["kind"] == "conv2d":
-                    y = activate(conv(y, next(left), next(left), {"padding": "valid"}), layer["activation"])
-                elif layer["kind"] == "max_pooling2d":
-                    y = pool(y, {"strides": None, "padding": "valid"} | layer)
-                elif layer["kind"] == "flatten":
+                kind, layer = layer["kind"], layer["settings"]
+                if kind == "conv2d":
+                    y = activate(convolve(y, next(left), next(left), layer), layer["activation"])
+                elif kind == "max_pooling2d":
+                    y = pool(y, layer)
+                elif kind == "flatten":
                     image = y
                 else:
                     kernel, bias = next(left), next(left)
