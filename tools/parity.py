@@ -1,0 +1,164 @@
+#!/usr/bin/env python3
+"""Train a reference model from given weights on given batches and print each step's loss, to compare with plywood.
+
+usage: parity.py {keras|torch} {dense|cnn} WEIGHTS MNIST_DIR STEPS [FINAL]
+       parity.py init {dense|cnn} WEIGHTS [SEED]
+
+WEIGHTS is a safetensors file with the initial weights under the names that a model gives them, in Keras's layouts:
+
+    dense   dense/kernel [784, 512], dense/bias; dense_1/kernel [512, 10], dense_1/bias
+    cnn     conv2d/kernel [3, 3, 1, 32], conv2d/bias; conv2d_1 [3, 3, 32, 64]; conv2d_2 [3, 3, 64, 64];
+            dense [576, 64]; dense_1 [64, 10]
+
+The steps train on samples 0..B, B..2B, ... of the training set in the order of its files, B being 128 (dense) or 64
+(cnn); the last batch of an epoch is smaller, then it starts again. If WEIGHTS has a tensor `order` (int64), it says
+which samples to take, in place of the file order.
+
+Pixels are divided by 255; the loss is the crossentropy of the model's softmax; the optimizer is RMSprop at Keras's
+defaults, w -= 0.001 g / sqrt(v + 1e-7) with rho = 0.9. Keras computes in float32, as its users do; PyTorch, with that
+update written out, in float64: what the losses would be without rounding.
+
+Output is a line {"step": i, "loss": x} for each step, from 1, x being the mean loss of the batch before the update. The
+weights after the last step go to FINAL, if it is given.
+
+`init` makes such a file: Glorot-uniform kernels, zero biases.
+"""
+import gzip
+import json
+import os
+import sys
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+BATCH = {"dense": 128, "cnn": 64}
+SHAPES = {
+    "dense": {"dense": (784, 512), "dense_1": (512, 10)},
+    "cnn": {"conv2d": (3, 3, 1, 32), "conv2d_1": (3, 3, 32, 64), "conv2d_2": (3, 3, 64, 64), "dense": (576, 64),
+            "dense_1": (64, 10)},
+}
+RATE, RHO, EPSILON = 1e-3, 0.9, 1e-7
+
+
+def idx(folder, name, header):
+    with gzip.open(os.path.join(folder, name), "rb") as f:
+        return np.frombuffer(f.read(), np.uint8, offset=header)
+
+
+def load_mnist(folder):
+    images = idx(folder, "train-images-idx3-ubyte.gz", 16).reshape(-1, 28, 28, 1)
+    return images, idx(folder, "train-labels-idx1-ubyte.gz", 8).astype(np.int64)
+
+
+def load_weights(path, model):
+    weights = load_file(path)
+    order = weights.pop("order", None)
+    expected = {}
+    for layer, shape in SHAPES[model].items():
+        expected[f"{layer}/kernel"], expected[f"{layer}/bias"] = shape, shape[-1:]
+    got = {name: value.shape for name, value in weights.items()}
+    if got != expected:
+        sys.exit(f"{path}: got the tensors {got}, expected {expected}")
+    return {name: weights[name] for name in expected}, order
+
+
+def batches(model, samples, order, steps):
+    order = np.arange(samples) if order is None else order
+    size = BATCH[model]
+    for step in range(steps):
+        start = step % -(-len(order) // size) * size
+        yield order[start:start + size]
+
+
+def keras_step(model, weights):
+    """A function that trains on a batch, and one that gives the weights."""
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    import keras
+    from keras import layers
+
+    if model == "dense":
+        stack = [layers.Input((28, 28, 1)), layers.Flatten(), layers.Dense(512, activation="relu"),
+                 layers.Dense(10, activation="softmax")]
+    else:
+        stack = [layers.Input((28, 28, 1)),
+                 layers.Conv2D(32, (3, 3), activation="relu"), layers.MaxPooling2D((2, 2)),
+                 layers.Conv2D(64, (3, 3), activation="relu"), layers.MaxPooling2D((2, 2)),
+                 layers.Conv2D(64, (3, 3), activation="relu"), layers.Flatten(),
+                 layers.Dense(64, activation="relu"), layers.Dense(10, activation="softmax")]
+    net = keras.Sequential(stack)
+    variables = {f"{layer.name}/{v.name}": v for layer in net.layers for v in layer.trainable_variables}
+    assert list(variables) == list(weights), list(variables)
+    for name, variable in variables.items():
+        variable.assign(weights[name].astype(np.float32))
+    net.compile(optimizer=keras.optimizers.RMSprop(RATE, rho=RHO, epsilon=EPSILON), loss="categorical_crossentropy")
+
+    def step(x, classes):
+        net.reset_metrics()  # otherwise the mean since the first step
+        return float(net.train_on_batch(x.astype(np.float32) / 255, keras.utils.to_categorical(classes, 10)))
+
+    return step, lambda: {name: variable.numpy() for name, variable in variables.items()}
+
+
+def torch_step(model, weights):
+    """The same in PyTorch."""
+    import torch
+    from torch.nn import functional as F
+
+    torch.set_default_dtype(torch.float64)
+    leaves = {name: torch.tensor(value.astype(np.float64), requires_grad=True) for name, value in weights.items()}
+    squares = [torch.zeros_like(leaf) for leaf in leaves.values()]
+
+    def conv(x, name):
+        return F.conv2d(x, leaves[f"{name}/kernel"].permute(3, 2, 0, 1).contiguous(), leaves[f"{name}/bias"])
+
+    def dense(x, name):
+        return x @ leaves[f"{name}/kernel"] + leaves[f"{name}/bias"]
+
+    def forward(x):
+        if model == "cnn":
+            x = F.max_pool2d(F.relu(conv(x.permute(0, 3, 1, 2), "conv2d")), 2)
+            x = F.max_pool2d(F.relu(conv(x, "conv2d_1")), 2)
+            x = F.relu(conv(x, "conv2d_2")).permute(0, 2, 3, 1)
+        return dense(F.relu(dense(x.flatten(1), "dense")), "dense_1")
+
+    def step(x, classes):
+        pixels = torch.from_numpy((x.astype(np.float32) / 255).astype(np.float64))  # the float32 pixels that others see
+        loss = F.cross_entropy(forward(pixels), torch.from_numpy(classes))
+        gradients = torch.autograd.grad(loss, list(leaves.values()))
+        with torch.no_grad():
+            for w, v, g in zip(leaves.values(), squares, gradients):
+                v.mul_(RHO).addcmul_(g, g, value=1 - RHO)
+                w -= RATE * g / (v + EPSILON).sqrt()
+        return loss.item()
+
+    return step, lambda: {name: leaf.detach().numpy() for name, leaf in leaves.items()}
+
+
+def init(model, path, seed):
+    rng, weights = np.random.default_rng(seed), {}
+    for layer, shape in SHAPES[model].items():
+        limit = np.sqrt(6 / (np.prod(shape[:-2]) * (shape[-2] + shape[-1])))
+        weights[f"{layer}/kernel"] = rng.uniform(-limit, limit, shape).astype(np.float32)
+        weights[f"{layer}/bias"] = np.zeros(shape[-1], np.float32)
+    save_file(weights, path)
+
+
+def main():
+    arguments = sys.argv[1:]
+    if len(arguments) < 3 or arguments[0] not in ("keras", "torch", "init") or arguments[1] not in SHAPES:
+        sys.exit(__doc__)
+    if arguments[0] == "init":
+        return init(arguments[1], arguments[2], int(arguments[3]) if len(arguments) > 3 else 0)
+    library, model, path, folder, steps, *final = arguments
+    weights, order = load_weights(path, model)
+    step, current = {"keras": keras_step, "torch": torch_step}[library](model, weights)
+    images, classes = load_mnist(folder)
+    for i, pick in enumerate(batches(model, len(images), order, int(steps)), 1):
+        print(json.dumps({"step": i, "loss": step(images[pick], classes[pick])}), flush=True)
+    if final:
+        save_file(current(), final[0])
+
+
+main()
