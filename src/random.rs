@@ -9,8 +9,8 @@ use rand_chacha::ChaCha8Rng;
 /// What random numbers are for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    /// First values of the parameter of this index in the model's layout. A layer added at the end leaves the indices of
-    /// all others as they are, and so their values.
+    /// First values of the parameter of this index in the model's layout. A layer added at the end leaves the indices
+    /// of all others as they are, and so their values.
     Parameter(usize),
     /// The order of the samples in this epoch.
     Shuffling {
@@ -32,7 +32,8 @@ pub(crate) fn generator(seed: u64, purpose: Purpose) -> ChaCha8Rng {
         Purpose::Layers { step } => (2, step),
     };
     let mut generator = ChaCha8Rng::seed_from_u64(seed);
-    // ChaCha has 2⁶⁴ independent streams for a seed: two bits for the kind leave more indices than can be counted up to.
+    // ChaCha has 2⁶⁴ independent streams for a seed: two bits for the kind leave more indices than can be counted up
+    // to.
     generator.set_stream(index << 2 | kind);
     generator
 }

@@ -8,7 +8,8 @@ use crate::error::Result;
 use crate::kernels::dispatch::vectorized;
 use crate::scalar::Scalar;
 
-/// Adam: a running average of the gradient, divided by the root of one of its square, both corrected for their start at 0.
+/// Adam: a running average of the gradient, divided by the root of one of its square, both corrected for their start at
+/// 0.
 ///
 /// # Formula
 ///
@@ -213,8 +214,8 @@ mod tests {
 
     #[test]
     fn ten_steps_go_where_keras_goes() {
-        // Keras 3.15.1 on TensorFlow, with variables in f64; but β₂ = 0.999 has been through f32 there, which moves 1 − β₂ᵗ
-        // by 10⁻⁵ and what is left of a step by half that.
+        // Keras 3.15.1 on TensorFlow, with variables in f64; but β₂ = 0.999 has been through f32 there, which moves 1 −
+        // β₂ᵗ by 10⁻⁵ and what is left of a step by half that.
         let keras = Adam::new(0.01);
         for (optimizer, expected) in [
             (keras, [1.0155951092241269, -0.5029807511529791, 0.2426677802686857]),

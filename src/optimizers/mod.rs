@@ -1,4 +1,12 @@
 //! Optimizers: how gradients become steps.
+//!
+//! | optimizer | remembers | as in Keras 3 | as elsewhere |
+//! |---|---|---|---|
+//! | [`SGD`] | nothing, or its momentum | `SGD::new(0.01)` | `SGD::pytorch()` |
+//! | [`RMSprop`] | the mean square of each gradient | `RMSprop::new(0.001)` | `RMSprop::keras_legacy()`, `RMSprop::pytorch()` |
+//! | [`Adam`] | mean and mean square of each gradient | `Adam::new(0.001)` | `Adam::pytorch()` |
+//!
+//! Settings are `f64` whatever a model computes with, and are checked when a model is compiled.
 
 mod adam;
 pub(crate) mod pass;
@@ -19,8 +27,59 @@ pub use sgd::SGD;
 /// An optimizer: changes each parameter by its gradient and by what it remembers of earlier ones.
 ///
 /// What it remembers lies in *slots*, buffers of the parameters' layout that start at zero and that the trainer keeps.
-/// The trainer cuts all buffers into pieces at the same places and calls [`update`](Self::update) on them in parallel, so
-/// an update is elementwise: parameter i may depend on gradient i and on element i of each slot.
+/// The trainer cuts all buffers into pieces at the same places and calls [`update`](Self::update) on them in parallel,
+/// so an update is elementwise: parameter i may depend on gradient i and on element i of each slot.
+///
+/// # Example
+///
+/// Steps of one length, of which only the gradient's sign says the direction:
+///
+/// ```
+/// use plywood::optimizers::{Optimizer, Update};
+/// use plywood::{Error, Result, Scalar};
+///
+/// #[derive(Debug, Clone)]
+/// struct SignDescent {
+///     learning_rate: f64,
+/// }
+///
+/// impl<T: Scalar> Optimizer<T> for SignDescent {
+///     fn name(&self) -> &'static str {
+///         "SignDescent"
+///     }
+///
+///     fn slots(&self) -> usize {
+///         0
+///     }
+///
+///     fn check(&self) -> Result<()> {
+///         if self.learning_rate >= 0.0 {
+///             return Ok(());
+///         }
+///         Err(Error::invalid_parameter("SignDescent", "learning_rate", self.learning_rate, "a number of at least 0"))
+///     }
+///
+///     fn learning_rate(&self) -> f64 {
+///         self.learning_rate
+///     }
+///
+///     fn set_learning_rate(&mut self, learning_rate: f64) {
+///         self.learning_rate = learning_rate;
+///     }
+///
+///     fn update(&self, piece: Update<'_, '_, T>) {
+///         let step = T::of(self.learning_rate);
+///         for (w, g) in piece.parameters.iter_mut().zip(piece.gradients) {
+///             *w -= step * g.signum();
+///         }
+///     }
+/// }
+///
+/// let mut w = [1.0_f32, 1.0];
+/// let piece = Update { step: 1, parameters: &mut w, gradients: &[9.0, -0.1], slots: &mut [] };
+/// SignDescent { learning_rate: 0.5 }.update(piece);
+/// assert_eq!(w, [0.5, 1.5]);
+/// ```
 pub trait Optimizer<T: Scalar = f32>: Debug + Send + Sync {
     /// Its name, as Keras spells it.
     fn name(&self) -> &'static str;
@@ -41,14 +100,14 @@ pub trait Optimizer<T: Scalar = f32>: Debug + Send + Sync {
     /// Changes the learning rate, as schedules do.
     fn set_learning_rate(&mut self, learning_rate: f64);
 
-    /// Updates a piece of the parameters.
+    /// Updates a piece of the parameters. It may panic if there are not as many slots as it asked for.
     fn update(&self, piece: Update<'_, '_, T>);
 }
 
 /// The most slots an optimizer can have.
 pub const MAX_SLOTS: usize = 4;
 
-/// A piece of the parameters, with the same piece of the gradients and slots.
+/// A piece of the parameters, with the same piece of the gradients and slots: all slices are of one length.
 #[derive(Debug)]
 pub struct Update<'a, 's, T> {
     /// The step, counted from 1, for optimizers that correct for the start.

@@ -3,8 +3,8 @@
 use super::{MAX_SLOTS, Optimizer, Update};
 use crate::scalar::Scalar;
 
-/// Elements of a piece. With four or five buffers of `f32` that is a third of a megabyte: little enough for a core's own
-/// cache, and long enough to be worth a task.
+/// Elements of a piece. With four or five buffers of `f32` that is a third of a megabyte: little enough for a core's
+/// own cache, and long enough to be worth a task.
 const PIECE: usize = 16 * 1024;
 
 /// Updates all parameters: `gradients` and each of the slots are as long as they.
@@ -60,8 +60,10 @@ mod tests {
 
     use super::*;
     use crate::error::Result;
+    use crate::optimizers::{Adam, RMSprop, SGD};
 
-    /// Gives each parameter what every buffer holds at its place, and notes the pieces' lengths.
+    /// Gives each parameter what every buffer holds at its place, each times another number, and notes the pieces'
+    /// lengths.
     #[derive(Debug, Default)]
     struct Probe {
         slots: usize,
@@ -86,8 +88,8 @@ mod tests {
             assert_eq!(piece.slots.len(), self.slots);
             for (i, parameter) in piece.parameters.iter_mut().enumerate() {
                 *parameter += piece.step as f64 * piece.gradients[i];
-                for slot in piece.slots.iter_mut() {
-                    *parameter += slot[i];
+                for (k, slot) in (1..).zip(piece.slots.iter_mut()) {
+                    *parameter += f64::from(k) * slot[i];
                     slot[i] = -slot[i];
                 }
             }
@@ -103,13 +105,13 @@ mod tests {
                 let probe = Probe { slots, ..Probe::default() };
                 let mut parameters: Vec<_> = (0..len).map(|i| i as f64).collect();
                 let gradients: Vec<_> = (0..len).map(|i| 0.5 * i as f64).collect();
-                // Slot k holds k + 1 times the index: powers of two would hide nothing either, but these are exact.
+                // Slot k holds k times the index.
                 let mut buffers: Vec<Vec<_>> =
                     (1..=slots).map(|k| (0..len).map(|i| (k * i) as f64).collect()).collect();
                 step(&probe, 4, &mut parameters, &gradients, &mut buffers);
 
-                // 1 + 4 · ½ + (1 + … + slots)
-                let factor = 3 + slots * (slots + 1) / 2;
+                // 1 + 4 · ½ + (1² + … + slots²): no other pairing of slots gives as much.
+                let factor = 3 + (1..=slots).map(|k| k * k).sum::<usize>();
                 assert!(parameters.iter().enumerate().all(|(i, &p)| p == (factor * i) as f64), "{len}, {slots} slots");
                 for (k, buffer) in (1..).zip(&buffers) {
                     assert!(buffer.iter().enumerate().all(|(i, &s)| s == -((k * i) as f64)), "{len}, slot {k}");
@@ -118,6 +120,53 @@ mod tests {
                 lengths.sort_unstable_by(|a, b| b.cmp(a));
                 assert_eq!(lengths.iter().sum::<usize>(), len);
                 assert!(lengths.iter().rev().skip(1).all(|&piece| piece == PIECE), "{len}: {lengths:?}");
+            }
+        }
+    }
+
+    /// Parameters and slots after three steps, each taken by `take`.
+    fn three_steps(
+        optimizer: &dyn Optimizer<f32>,
+        len: usize,
+        take: impl Fn(u64, &mut [f32], &[f32], &mut [Vec<f32>]),
+    ) -> Vec<Vec<f32>> {
+        let mut parameters: Vec<_> = (0..len).map(|i| (i % 997) as f32 / 1000.0 - 0.5).collect();
+        let gradients: Vec<_> = (0..len).map(|i| (i % 1009) as f32 / 1000.0 - 0.5).collect();
+        let mut slots = vec![vec![0.0; len]; optimizer.slots()];
+        for step in 1..=3 {
+            take(step, &mut parameters, &gradients, &mut slots);
+        }
+        slots.push(parameters);
+        slots
+    }
+
+    #[test]
+    fn bits_are_those_of_one_sequential_pass() {
+        let optimizers: [&dyn Optimizer<f32>; 4] = [
+            &RMSprop::default(),
+            &RMSprop::pytorch().centered(true).momentum(0.9).weight_decay(0.1),
+            &SGD::default().momentum(0.9).nesterov(true),
+            &Adam::default(),
+        ];
+        let pools = [1, 3].map(|threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap());
+        for optimizer in optimizers {
+            for len in [PIECE - 1, PIECE, PIECE + 1, 3 * PIECE + 5] {
+                let expected = three_steps(optimizer, len, |step, parameters, gradients, slots| {
+                    let mut slots: Vec<_> = slots.iter_mut().map(Vec::as_mut_slice).collect();
+                    optimizer.update(Update { step, parameters, gradients, slots: &mut slots });
+                });
+                for pool in &pools {
+                    let got = three_steps(optimizer, len, |number, parameters, gradients, slots| {
+                        pool.install(|| step(optimizer, number, parameters, gradients, slots));
+                    });
+                    let bits =
+                        |buffers: &[Vec<f32>]| buffers.concat().into_iter().map(f32::to_bits).collect::<Vec<_>>();
+                    assert!(
+                        bits(&expected) == bits(&got),
+                        "{optimizer:?} on {len} parameters, {} threads",
+                        pool.current_num_threads()
+                    );
+                }
             }
         }
     }

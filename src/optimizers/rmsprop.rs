@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::settings::{WeightDecay, check_fraction, check_non_negative};
+use super::settings::{Convention, WeightDecay, check_fraction, check_non_negative};
 use super::{Optimizer, Update};
 use crate::error::Result;
 use crate::kernels::dispatch::vectorized;
@@ -16,7 +16,7 @@ use crate::scalar::Scalar;
 ///
 /// w ← w − lr·g / √(v + ε)
 ///
-/// from v = 0. Four implementations of this name are in use, which part where gradients are small: the first step on
+/// from v = 0. Three implementations of this name are in use, which part where gradients are small: the first step on
 /// g = 10⁻⁵ at lr = 10⁻³ is 3.2·10⁻⁵ long in Keras 3, and 3.1·10⁻³ in older Keras. Each has a constructor:
 ///
 /// | constructor | denominator | with momentum μ | weight decay λ |
@@ -26,8 +26,8 @@ use crate::scalar::Scalar;
 /// | [`pytorch`](Self::pytorch): PyTorch | √v + ε | m ← μ·m + g/denominator, w ← w − lr·m | g ← g + λ·w first |
 ///
 /// If [`centered`](Self::centered), v − ḡ² stands in the denominator for v, where ḡ ← ρ·ḡ + (1 − ρ)·g: the variance of
-/// the gradient in place of its mean square. Where rounding makes that negative it counts as 0; Keras and PyTorch make NaN
-/// of it.
+/// the gradient in place of its mean square. Where rounding makes it negative it counts as 0; in Keras and PyTorch its
+/// root may be NaN then.
 ///
 /// # Shapes
 ///
@@ -54,7 +54,7 @@ use crate::scalar::Scalar;
 ///
 /// Hinton, "Neural networks for machine learning", lecture 6 (2012). `keras/src/optimizers/rmsprop.py` of Keras 3.15;
 /// `tf_keras/optimizers/legacy/rmsprop.py` of tf-keras, whose step with momentum is TensorFlow's `ApplyRMSProp`;
-/// `torch/optim/rmsprop.py` of PyTorch 2.
+/// `torch/optim/rmsprop.py` of PyTorch 2.15.
 ///
 /// # Example
 ///
@@ -196,8 +196,8 @@ impl<T: Scalar> Optimizer<T> for RMSprop {
 
 /// The settings as the loops need them.
 ///
-/// Where variants differ, each has a constant that is 0 or 1 in the other. Adding 0 and multiplying by 1 change no bits,
-/// so one loop serves all, and it waits for memory, division and root anyway.
+/// Where variants differ, each has a constant that is 0 or 1 in the other. Adding 0 and multiplying by 1 change no
+/// bits, so one loop serves all, and it waits for memory, division and root anyway.
 #[derive(Debug, Clone, Copy)]
 struct Rule<T> {
     rho: T,
@@ -223,10 +223,13 @@ impl<T: Scalar> Rule<T> {
             Variant::KerasLegacy if settings.has_momentum() => (epsilon, 0.0),
             Variant::KerasLegacy | Variant::PyTorch => (0.0, epsilon),
         };
-        let (before, after, decay) = match variant {
-            Variant::PyTorch if settings.has_momentum() => (1.0, learning_rate, WeightDecay::coupled(weight_decay)),
-            Variant::PyTorch => (learning_rate, 1.0, WeightDecay::coupled(weight_decay)),
-            _ => (learning_rate, 1.0, WeightDecay::decoupled(weight_decay, learning_rate)),
+        let convention = match variant {
+            Variant::Keras | Variant::KerasLegacy => Convention::Keras,
+            Variant::PyTorch => Convention::PyTorch,
+        };
+        let (before, after) = match convention {
+            Convention::PyTorch if settings.has_momentum() => (1.0, learning_rate),
+            _ => (learning_rate, 1.0),
         };
         Self {
             rho: T::of(rho),
@@ -236,7 +239,7 @@ impl<T: Scalar> Rule<T> {
             epsilon_outside: T::of(outside),
             rate_before: T::of(before),
             rate_after: T::of(after),
-            decay,
+            decay: WeightDecay::new(convention, weight_decay, learning_rate),
         }
     }
 
@@ -305,6 +308,10 @@ mod tests {
     use super::super::reference::{START, gradient, ten_steps};
     use super::*;
 
+    fn bits(values: Vec<f32>) -> Vec<u32> {
+        values.into_iter().map(f32::to_bits).collect()
+    }
+
     /// How far the first step goes.
     fn first_step(optimizer: RMSprop, g: f64) -> f64 {
         let (mut w, mut v) = ([0.0], [0.0]);
@@ -367,7 +374,8 @@ mod tests {
 
     #[test]
     fn ten_steps_with_momentum_go_where_older_keras_goes() {
-        // TensorFlow's ResourceApplyRMSProp and ResourceApplyCenteredRMSProp in f64, to which Keras 2.10 left these steps.
+        // TensorFlow's ResourceApplyRMSProp and ResourceApplyCenteredRMSProp in f64, to which Keras 2.10 left these
+        // steps.
         let legacy = RMSprop::keras_legacy().learning_rate(0.01).momentum(0.9).epsilon(1e-3);
         for (optimizer, expected) in [
             (legacy, [1.0606887561074845, -0.5188383450558915, 0.22387747057024854]),
@@ -421,6 +429,26 @@ mod tests {
             optimizer.update(Update { step: 1, parameters: &mut w, gradients: &[f64::NAN], slots });
             assert!(w[0].is_nan(), "{optimizer:?}");
         }
+        // Squares that have overflowed leave no variance: ∞ − ∞.
+        let (mut w, mut v, mut mean) = ([1.0], [f64::INFINITY], [1e300]);
+        let slots: &mut [&mut [_]] = &mut [&mut v, &mut mean];
+        RMSprop::default().centered(true).update(Update { step: 1, parameters: &mut w, gradients: &[1.0], slots });
+        assert!(w[0].is_nan());
+    }
+
+    #[test]
+    fn bits_do_not_depend_on_the_vector_width() {
+        // 1003 elements leave a rest in every width. Called directly, the loop has the instructions that all machines
+        // have.
+        let g: Vec<f32> = (0..1003).map(|i| (i as f32 - 500.0) / 700.0).collect();
+        let optimizer = RMSprop::pytorch().centered(true).momentum(0.9).weight_decay(0.1);
+        let mut expected = [g.clone(), vec![0.1; g.len()], g.clone(), g.clone()];
+        let mut got = expected.clone();
+        let [w, v, m, mean] = &mut expected;
+        Rule::new(&optimizer).centered_with_momentum(w, &g, v, m, mean);
+        let [w, v, m, mean] = &mut got;
+        optimizer.update(Update { step: 1, parameters: w, gradients: &g, slots: &mut [v, m, mean] });
+        assert_eq!(expected.map(bits), got.map(bits));
     }
 
     #[test]

@@ -28,8 +28,8 @@ pub(super) fn check_fraction(owner: &'static str, parameter: &'static str, value
     Err(Error::invalid_parameter(owner, parameter, value, "a number of at least 0 and below 1"))
 }
 
-/// Weight decay λ before a step, as Keras or as PyTorch has it: one of the two factors is zero, which changes nothing, so
-/// that loops need no branch.
+/// Weight decay λ before a step, as Keras or as PyTorch has it: one of the two factors is zero, which changes nothing,
+/// so that loops need no branch.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct WeightDecay<T> {
     /// PyTorch: λ·w is added to the gradient, and goes through the optimizer like any gradient.
@@ -41,17 +41,9 @@ pub(super) struct WeightDecay<T> {
 impl<T: Scalar> WeightDecay<T> {
     pub(super) fn new(convention: Convention, weight_decay: f64, learning_rate: f64) -> Self {
         match convention {
-            Convention::Keras => Self::decoupled(weight_decay, learning_rate),
-            Convention::PyTorch => Self::coupled(weight_decay),
+            Convention::Keras => Self { coupled: T::zero(), decoupled: T::of(weight_decay * learning_rate) },
+            Convention::PyTorch => Self { coupled: T::of(weight_decay), decoupled: T::zero() },
         }
-    }
-
-    pub(super) fn coupled(weight_decay: f64) -> Self {
-        Self { coupled: T::of(weight_decay), decoupled: T::zero() }
-    }
-
-    pub(super) fn decoupled(weight_decay: f64, learning_rate: f64) -> Self {
-        Self { coupled: T::zero(), decoupled: T::of(weight_decay * learning_rate) }
     }
 
     /// The parameter and its gradient, both after decay.

@@ -40,8 +40,8 @@ use crate::scalar::Scalar;
 ///
 /// # Source
 ///
-/// `keras/src/optimizers/sgd.py` of Keras 3.15; `torch/optim/sgd.py` of PyTorch 2.15. Sutskever et al., "On the importance
-/// of initialization and momentum in deep learning" (2013).
+/// `keras/src/optimizers/sgd.py` of Keras 3.15; `torch/optim/sgd.py` of PyTorch 2.15. Sutskever et al., "On the
+/// importance of initialization and momentum in deep learning" (2013).
 ///
 /// # Example
 ///
