@@ -31,10 +31,7 @@ fn main() -> Outcome {
     };
     let pooling = || MaxPooling2D::new((2, 2)).strides((2, 2)).padding(Padding::Valid);
     let dense = |units| {
-        Dense::new(units)
-            .bias(true)
-            .kernel_initializer(Initializer::GlorotUniform)
-            .bias_initializer(Initializer::Zeros)
+        Dense::new(units).bias(true).kernel_initializer(Initializer::GlorotUniform).bias_initializer(Initializer::Zeros)
     };
     let model = Sequential::input([28, 28, 1])
         .add(convolution(32))
@@ -52,10 +49,8 @@ fn main() -> Outcome {
     let loss = CategoricalCrossentropy::new().label_smoothing(0.0);
     let mut trainer = model.compile(optimizer, loss).metric(Accuracy::new());
 
-    let fit = Fit::epochs(options.epochs(10))
-        .batch_size(options.batch_size(64))
-        .shuffle(true)
-        .verbosity(Verbosity::Lines);
+    let fit =
+        Fit::epochs(options.epochs(10)).batch_size(options.batch_size(64)).shuffle(true).verbosity(Verbosity::Lines);
     let history = trainer.fit(&train, &fit)?;
     options.write("cnn_mnist", &history)?;
 

@@ -41,10 +41,8 @@ fn main() -> Outcome {
     let loss = CategoricalCrossentropy::new().label_smoothing(0.0);
     let mut trainer = model.compile(optimizer, loss).metric(Accuracy::new());
 
-    let fit = Fit::epochs(options.epochs(10))
-        .batch_size(options.batch_size(128))
-        .shuffle(true)
-        .verbosity(Verbosity::Lines);
+    let fit =
+        Fit::epochs(options.epochs(10)).batch_size(options.batch_size(128)).shuffle(true).verbosity(Verbosity::Lines);
     let history = trainer.fit(&train, &fit)?;
     options.write("dense_mnist", &history)?;
 

@@ -13,6 +13,7 @@ pub mod optimizers;
 mod random;
 mod scalar;
 mod shape;
+pub mod testing;
 
 pub use error::{Error, Result};
 pub use initializers::Initializer;

@@ -116,6 +116,13 @@ impl Walk {
     pub(crate) fn depth(&self) -> usize {
         self.counts[0] * self.counts[1] * self.len
     }
+
+    /// From its first element to behind its last.
+    #[inline(always)]
+    fn extent(&self) -> usize {
+        let last = |count: usize, stride: usize| (count - 1) * stride;
+        last(self.counts[0], self.strides[0]) + last(self.counts[1], self.strides[1]) + last(self.len, self.step) + 1
+    }
 }
 
 /// A place on a walk.
@@ -127,10 +134,10 @@ struct Cursor {
 }
 
 impl Cursor {
-    /// Where the segment begins.
+    /// Where it lies from the beginning of the row.
     #[inline(always)]
     fn offset(&self, walk: &Walk) -> usize {
-        self.segment[0] * walk.strides[0] + self.segment[1] * walk.strides[1]
+        self.segment[0] * walk.strides[0] + self.segment[1] * walk.strides[1] + self.at * walk.step
     }
 
     #[inline(always)]
@@ -311,9 +318,13 @@ impl<T: Scalar> Product<'_, T> {
                 acc[r] = load::<S, T, N>(simd, &self.c[c_at[r]..][..columns]);
             }
         }
-        multiply::<S, T, M, N>(simd, &mut acc, self.a, a_at, &self.walk, part.cursor, panel);
+        let acc = multiply::<S, T, M, N>(simd, acc, self.a, a_at, &self.walk, part.cursor, panel);
         let end = part.k + part.len == part.depth;
-        for r in 0..rows {
+        // up to the constant M and not to `rows`, so that the accumulators are never indexed and stay in registers
+        for r in 0..M {
+            if r == rows {
+                break;
+            }
             let c = &mut self.c[c_at[r]..][..columns];
             let mut sums = acc[r];
             if self.start == Start::Add {
@@ -369,53 +380,39 @@ impl<T: Scalar> Product<'_, T> {
     }
 }
 
-/// `acc[r] += a[row r][l] · panel[l]`, l ascending over as much of the walk as the panel is long.
+/// `acc[r] + Σ a[row r][l] · panel[l]`, l ascending over as much of the walk as the panel is long.
+///
+/// The accumulators are handed on by value: they live in registers, and nowhere else.
 #[inline(always)]
 fn multiply<S: Simd, T: Scalar, const M: usize, const N: usize>(
     simd: S,
-    acc: &mut [[T::Vector<S>; N]; M],
+    mut acc: [[T::Vector<S>; N]; M],
     a: &[T],
     rows: [usize; M],
     walk: &Walk,
     mut cursor: Cursor,
     mut panel: &[[T::Vector<S>; N]],
-) {
+) -> [[T::Vector<S>; N]; M] {
+    // rows of one length: a single check of the bounds in each step serves all
+    let extent = walk.extent();
+    let a: [&[T]; M] = rows.map(|row| &a[row..][..extent]);
     while !panel.is_empty() {
         let len = panel.len().min(walk.len - cursor.at);
         let (segment, rest) = panel.split_at(len);
         panel = rest;
-        let offset = cursor.offset(walk) + cursor.at * walk.step;
+        let mut at = cursor.offset(walk);
         cursor.advance(walk, len);
-        // rows of one length: one check of the bounds a step serves all
-        let span = (len - 1) * walk.step + 1;
-        let a: [&[T]; M] = std::array::from_fn(|r| &a[rows[r] + offset..][..span]);
-        if walk.step == 1 {
-            for l in 0..segment.len().min(span) {
-                accumulate::<S, T, M, N>(simd, acc, a.map(|a| a[l]), segment[l]);
+        for b in segment {
+            for r in 0..M {
+                let a = T::splat(simd, a[r][at]);
+                for v in 0..N {
+                    acc[r][v] = T::multiply_add(simd, a, b[v], acc[r][v]);
+                }
             }
-        } else {
-            let mut i = 0;
-            for b in segment {
-                accumulate::<S, T, M, N>(simd, acc, a.map(|a| a[i]), *b);
-                i += walk.step;
-            }
+            at += walk.step;
         }
     }
-}
-
-#[inline(always)]
-fn accumulate<S: Simd, T: Scalar, const M: usize, const N: usize>(
-    simd: S,
-    acc: &mut [[T::Vector<S>; N]; M],
-    a: [T; M],
-    b: [T::Vector<S>; N],
-) {
-    for r in 0..M {
-        let a = T::splat(simd, a[r]);
-        for v in 0..N {
-            acc[r][v] = T::multiply_add(simd, a, b[v], acc[r][v]);
-        }
-    }
+    acc
 }
 
 #[inline(always)]

@@ -54,18 +54,29 @@ pub struct LossPass<'a, T> {
 /// stub
 #[derive(Debug, Default)]
 pub struct CategoricalCrossentropy;
-impl CategoricalCrossentropy{
-/// stub
-pub fn new()->Self{Self}
-/// stub
-pub fn label_smoothing(self,_:f64)->Self{self}}
+impl CategoricalCrossentropy {
+    /// stub
+    pub fn new() -> Self {
+        Self
+    }
+    /// stub
+    pub fn label_smoothing(self, _: f64) -> Self {
+        self
+    }
+}
 /// stub
 #[derive(Debug, Default)]
 pub struct MeanSquaredError;
 impl<T: Scalar> Loss<T> for CategoricalCrossentropy {
-    fn name(&self) -> &'static str { "categorical_crossentropy" }
-    fn check(&self, _output: &[usize], _targets: &TargetsView<'_, T>) -> Result<()> { Ok(()) }
-    fn fuses_softmax(&self) -> bool { true }
+    fn name(&self) -> &'static str {
+        "categorical_crossentropy"
+    }
+    fn check(&self, _output: &[usize], _targets: &TargetsView<'_, T>) -> Result<()> {
+        Ok(())
+    }
+    fn fuses_softmax(&self) -> bool {
+        true
+    }
     fn evaluate(&self, pass: LossPass<'_, T>) {
         let n = pass.y.shape()[1];
         let b = pass.y.shape()[0];

@@ -11,10 +11,12 @@ mod summary;
 mod trainer;
 mod workspace;
 
+pub(crate) use aligned::Aligned;
 pub use fit::{Callback, Control, EpochEnd, Fit, Verbosity};
 pub use history::History;
 pub use parameters::{Block, BlockMut, Entry, Layout};
 pub use predictor::Predictor;
 pub use sequential::{NamedLayer, Sequential, SequentialBuilder};
+pub(crate) use stage::{Extent, Scratchpad};
 pub use summary::Summary;
 pub use trainer::{Evaluation, Trainer};

@@ -7,7 +7,7 @@ use ndarray::{ArrayViewD, ArrayViewMutD, IxDyn};
 
 use super::aligned::Aligned;
 use crate::error::Result;
-use crate::layers::{Layer, Phase, ScratchMut, Softmax};
+use crate::layers::{Layer, Phase, Scratch, ScratchMut, Softmax};
 use crate::scalar::Scalar;
 
 /// One step of the computation: a layer, or several joined.
@@ -45,7 +45,8 @@ impl Extent {
 
     /// The beginning of a buffer as a batch.
     pub(crate) fn view<'a, T>(&self, buffer: &'a [T], batch: usize) -> ArrayViewD<'a, T> {
-        ArrayViewD::from_shape(self.shape(batch), &buffer[..self.len(batch)]).expect("the slice is as long as the shape")
+        ArrayViewD::from_shape(self.shape(batch), &buffer[..self.len(batch)])
+            .expect("the slice is as long as the shape")
     }
 
     pub(crate) fn view_mut<'a, T>(&self, buffer: &'a mut [T], batch: usize) -> ArrayViewMutD<'a, T> {
@@ -109,8 +110,14 @@ impl<T: Scalar> Scratchpad<T> {
     /// One that serves any of these stages, one after the other.
     pub(crate) fn for_stages(stages: &[Stage<T>], batch: usize, phase: Phase) -> Self {
         let sizes = stages.iter().map(|stage| stage.layer.scratch(stage.input.sample(), batch, phase));
-        let (values, indices) = sizes.fold((0, 0), |(v, i), size| (v.max(size.values), i.max(size.indices)));
-        Self { values: Aligned::new(values), indices: vec![0; indices] }
+        Self::new(sizes.fold(Scratch::default(), |most, size| Scratch {
+            values: most.values.max(size.values),
+            indices: most.indices.max(size.indices),
+        }))
+    }
+
+    pub(crate) fn new(size: Scratch) -> Self {
+        Self { values: Aligned::new(size.values), indices: vec![0; size.indices] }
     }
 
     pub(crate) fn as_mut(&mut self) -> ScratchMut<'_, T> {

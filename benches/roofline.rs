@@ -1,0 +1,151 @@
+//! One table: how fast each pass of the layers runs, and how near that is to what the processor can do.
+//!
+//!     cargo bench --bench roofline
+//!
+//! The peak is measured in the same process, before and after, with independent chains of fused multiply-adds that fill
+//! the registers. Times are medians. Each pass's result is checked against a plain sum before it is timed.
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use plywood::layers::{Conv2D, Dense, Layer};
+use plywood::testing::LayerRun;
+use pulp::{Arch, Simd, WithSimd};
+use rayon::ThreadPool;
+
+/// Seconds for which each figure is measured.
+const SECONDS: f64 = 0.12;
+
+/// Sixteen independent chains, so that neither of two units with a latency of 4 cycles waits.
+struct Chains(usize);
+
+impl WithSimd for Chains {
+    type Output = f32;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> f32 {
+        let (a, b) = (simd.splat_f32s(black_box(0.999)), simd.splat_f32s(black_box(1e-3)));
+        let [mut c0, mut c1, mut c2, mut c3, mut c4, mut c5] = [a; 6];
+        let [mut c6, mut c7, mut c8, mut c9, mut c10, mut c11] = [a; 6];
+        for _ in 0..self.0 {
+            c0 = simd.mul_add_f32s(c0, a, b);
+            c1 = simd.mul_add_f32s(c1, a, b);
+            c2 = simd.mul_add_f32s(c2, a, b);
+            c3 = simd.mul_add_f32s(c3, a, b);
+            c4 = simd.mul_add_f32s(c4, a, b);
+            c5 = simd.mul_add_f32s(c5, a, b);
+            c6 = simd.mul_add_f32s(c6, a, b);
+            c7 = simd.mul_add_f32s(c7, a, b);
+            c8 = simd.mul_add_f32s(c8, a, b);
+            c9 = simd.mul_add_f32s(c9, a, b);
+            c10 = simd.mul_add_f32s(c10, a, b);
+            c11 = simd.mul_add_f32s(c11, a, b);
+        }
+        [c0, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11].into_iter().map(|c| simd.reduce_sum_f32s(c)).sum()
+    }
+}
+
+struct Lanes;
+
+impl WithSimd for Lanes {
+    type Output = usize;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> usize {
+        S::F32_LANES
+    }
+}
+
+/// Median seconds of a call.
+fn median(mut call: impl FnMut()) -> f64 {
+    call();
+    let (start, mut times) = (Instant::now(), vec![]);
+    while times.len() < 5 || start.elapsed().as_secs_f64() < SECONDS {
+        let before = Instant::now();
+        call();
+        times.push(before.elapsed().as_secs_f64());
+    }
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
+}
+
+/// GFLOP/s of fused multiply-adds on all threads of the pool.
+fn peak(pool: &ThreadPool) -> f64 {
+    const STEPS: usize = 1_000_000;
+    let arch = Arch::new();
+    let flop = 2.0 * 12.0 * (STEPS * arch.dispatch(Lanes) * pool.current_num_threads()) as f64;
+    let seconds = median(|| {
+        pool.broadcast(|_| black_box(arch.dispatch(Chains(STEPS))));
+    });
+    flop / seconds / 1e9
+}
+
+struct Figure {
+    name: String,
+    images: usize,
+    gflop: f64,
+    seconds: f64,
+}
+
+/// The three passes of a layer. The input gradient's time is that of a backward pass less that of one without it.
+fn passes(
+    name: &str,
+    layer: impl Layer<f32>,
+    sample: &[usize],
+    batch: usize,
+    macs: f64,
+    pool: &ThreadPool,
+) -> Vec<Figure> {
+    let mut run = LayerRun::<f32>::new(layer, sample, batch, 1).expect("the shapes fit");
+    let pattern = |i: usize| ((i * 7919) % 101) as f32 / 101.0 - 0.5;
+    run.x_mut().iter_mut().enumerate().for_each(|(i, x)| *x = pattern(i));
+    run.dy_mut().iter_mut().enumerate().for_each(|(i, dy)| *dy = pattern(i + 13));
+    pool.install(|| {
+        let forward = median(|| run.forward());
+        assert!(run.y().iter().all(|y| y.is_finite()));
+        let weights = median(|| run.backward(false));
+        let both = median(|| run.backward(true));
+        assert!(run.dx().iter().all(|dx| dx.is_finite()) && run.gradients().iter().all(|g| g.is_finite()));
+        let figure = |pass: &str, seconds| Figure {
+            name: format!("{name}, {pass}"),
+            images: batch,
+            gflop: 2.0 * macs * batch as f64 / 1e9,
+            seconds,
+        };
+        vec![
+            figure("forward", forward),
+            figure("weight gradient", weights),
+            figure("input gradient", (both - weights).max(1e-9)),
+        ]
+    })
+}
+
+fn main() {
+    let all = std::thread::available_parallelism().map_or(1, |n| n.get());
+    for threads in if all > 1 { vec![1, all] } else { vec![1] } {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads can be made");
+        let before = peak(&pool);
+        let conv = |ci: usize, co: usize, o: usize| (o * o * 9 * ci * co) as f64;
+        let mut figures = vec![];
+        figures.extend(passes("conv1 28×28×1→32", Conv2D::new(32, 3), &[28, 28, 1], 64, conv(1, 32, 26), &pool));
+        figures.extend(passes("conv2 13×13×32→64", Conv2D::new(64, 3), &[13, 13, 32], 64, conv(32, 64, 11), &pool));
+        figures.extend(passes("conv3 5×5×64→64", Conv2D::new(64, 3), &[5, 5, 64], 64, conv(64, 64, 3), &pool));
+        figures.extend(passes("conv 56×56×64→64", Conv2D::new(64, 3), &[56, 56, 64], 8, conv(64, 64, 54), &pool));
+        figures.extend(passes("conv 224×224×64→64", Conv2D::new(64, 3), &[224, 224, 64], 8, conv(64, 64, 222), &pool));
+        figures.extend(passes("dense 784→512", Dense::new(512), &[784], 128, 784.0 * 512.0, &pool));
+        figures.extend(passes("dense 512→10", Dense::new(10), &[512], 128, 5120.0, &pool));
+        let after = peak(&pool);
+        println!("{threads} threads, peak {before:.1} GFLOP/s before, {after:.1} after");
+        for figure in figures {
+            let rate = figure.gflop / figure.seconds;
+            println!(
+                "{:40} {:9.3} ms {:10.0} images/s {:7.1} GFLOP/s {:4.0} %",
+                figure.name,
+                figure.seconds * 1e3,
+                figure.images as f64 / figure.seconds,
+                rate,
+                200.0 * rate / (before + after)
+            );
+        }
+    }
+}

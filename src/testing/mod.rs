@@ -1,0 +1,5 @@
+//! A bench for layers: run one by itself, outside of any model.
+
+mod layer_run;
+
+pub use layer_run::LayerRun;
