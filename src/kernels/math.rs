@@ -29,7 +29,7 @@ pub trait Transcendental: Sized {
 macro_rules! transcendental {
     (
         $float:ident, $bits:ident,
-        // What no result can be told apart from beyond: e^above is ∞, e^below is 0.
+        // e^above is ∞ and e^below is 0, as is everything beyond.
         below: $below:literal, above: $above:literal,
         // ln 2 in two parts. The first ends in zeros, enough that its product with any exponent is exact.
         ln_2: [$ln_2_high:literal, $ln_2_low:literal],
@@ -45,8 +45,8 @@ macro_rules! transcendental {
                 const FRACTION: u32 = $float::MANTISSA_DIGITS - 1;
                 // Twice the exponent's bias. It keeps the integer below from being negative.
                 const OFFSET: $float = (2 * ($float::MAX_EXP - 1)) as $float;
-                // Between MAGIC and 2·MAGIC / 1.5 neighbouring numbers are 1 apart: adding rounds to an integer, to be
-                // found in the last bits.
+                // From 2^FRACTION to twice that, neighbouring numbers are 1 apart: adding this rounds to an integer, and
+                // leaves it in the last bits.
                 const MAGIC: $float = 1.5 * ((1 as $bits) << FRACTION) as $float;
 
                 // NaN passes both.

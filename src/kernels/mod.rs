@@ -4,4 +4,5 @@
 //! shapes alone: never on the number of threads, the vector width, or how work was cut into pieces.
 
 pub(crate) mod dispatch;
-pub mod math;
+pub(crate) mod math;
+pub(crate) mod reduce;
