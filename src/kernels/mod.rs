@@ -6,10 +6,5 @@
 pub(crate) mod convolution;
 pub(crate) mod dense;
 pub(crate) mod dispatch;
-pub(crate) mod elementwise;
-pub mod math;
-pub(crate) mod pack;
-pub(crate) mod parallel;
-pub(crate) mod pooling;
-pub(crate) mod softmax;
-pub(crate) mod tile;
+pub(crate) mod math;
+pub(crate) mod reduce;

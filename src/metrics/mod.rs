@@ -1,63 +1,135 @@
 //! Metrics: what is counted beside the loss.
 
+mod accuracy;
+
 use std::fmt::Debug;
 
-use ndarray::ArrayViewD;
+use ndarray::{ArrayViewD, Axis};
 
 use crate::data::TargetsView;
+use crate::error::Result;
 use crate::scalar::Scalar;
 
+pub use accuracy::Accuracy;
+
 /// A metric: looks at predictions batch by batch and tells one figure for all samples since the last reset.
+///
+/// # Example
+///
+/// The share of samples whose class is given a probability of at least a half:
+///
+/// ```
+/// use plywood::Scalar;
+/// use plywood::data::TargetsView;
+/// use plywood::metrics::Metric;
+/// use plywood::ndarray::{ArrayViewD, array};
+///
+/// #[derive(Debug, Default)]
+/// struct Confident {
+///     right: u64,
+///     seen: u64,
+/// }
+///
+/// impl<T: Scalar> Metric<T> for Confident {
+///     fn name(&self) -> &str {
+///         "confident"
+///     }
+///
+///     fn reset(&mut self) {
+///         *self = Self::default();
+///     }
+///
+///     fn update(&mut self, predictions: ArrayViewD<'_, T>, targets: &TargetsView<'_, T>) {
+///         if let TargetsView::Classes(classes) = targets {
+///             let right = classes.iter().enumerate().filter(|&(i, &class)| predictions[[i, class]] >= T::of(0.5));
+///             self.right += right.count() as u64;
+///             self.seen += classes.len() as u64;
+///         }
+///     }
+///
+///     fn value(&self) -> f64 {
+///         self.right as f64 / self.seen as f64
+///     }
+/// }
+///
+/// let mut metric = Confident::default();
+/// let (predictions, classes) = (array![[0.3, 0.7], [0.2, 0.8]], array![1, 0]);
+/// metric.update(predictions.view().into_dyn(), &TargetsView::Classes(classes.view()));
+/// assert_eq!(Metric::<f64>::value(&metric), 0.5);
+/// ```
 pub trait Metric<T: Scalar = f32>: Debug + Send {
     /// Its name, which is also its column in a history.
     fn name(&self) -> &str;
+
+    /// Checks the targets against the model's output shape (without the batch axis), before anything is computed. By
+    /// default all is well.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Loss::check`](crate::losses::Loss::check).
+    fn check(&self, output: &[usize], targets: &TargetsView<'_, T>) -> Result<()> {
+        let _ = (output, targets);
+        Ok(())
+    }
 
     /// Forgets everything seen.
     fn reset(&mut self);
 
     /// Looks at a batch of predictions `[batch, classes]` (probabilities or logits) and its targets.
+    ///
+    /// # Panics
+    ///
+    /// Possibly, if they have not passed [`check`](Self::check) or are not equally many.
     fn update(&mut self, predictions: ArrayViewD<'_, T>, targets: &TargetsView<'_, T>);
 
     /// The figure for everything since the last reset; NaN if nothing was seen.
     fn value(&self) -> f64;
 }
-/// stub
-#[derive(Debug, Default)]
-pub struct Accuracy {
-    hits: usize,
-    seen: usize,
+
+/// Each sample's predictions and its true class: of a row of values the largest, the first of equals, and none if one is
+/// NaN.
+fn samples<'a, T: Scalar>(
+    predictions: &'a ArrayViewD<'_, T>,
+    targets: &'a TargetsView<'_, T>,
+) -> impl Iterator<Item = (ArrayViewD<'a, T>, Option<usize>)> {
+    debug_assert_eq!((predictions.ndim(), predictions.shape()[0]), (2, targets.len()), "check has seen to this");
+    predictions.outer_iter().enumerate().map(|(sample, prediction)| {
+        let class = match targets {
+            TargetsView::Classes(classes) => Some(classes[sample]),
+            TargetsView::Values(values) => largest(values.index_axis(Axis(0), sample)),
+        };
+        (prediction, class)
+    })
 }
-impl Accuracy {
-    /// stub
-    pub fn new() -> Self {
-        Self::default()
-    }
-}
-/// stub
-pub(crate) fn argmax<T: PartialOrd + Copy>(values: impl Iterator<Item = T>) -> Option<usize> {
-    values
-        .enumerate()
-        .fold(None, |b: Option<(usize, T)>, (i, v)| match b {
-            Some((_, w)) if !(v > w) => b,
-            _ => Some((i, v)),
-        })
-        .map(|b| b.0)
-}
-impl<T: Scalar> Metric<T> for Accuracy {
-    fn name(&self) -> &str {
-        "accuracy"
-    }
-    fn reset(&mut self) {
-        *self = Self::default();
-    }
-    fn update(&mut self, p: ArrayViewD<'_, T>, t: &TargetsView<'_, T>) {
-        let TargetsView::Classes(t) = t else { panic!() };
-        for (p, &t) in p.outer_iter().zip(t) {
-            self.seen += 1;
-            self.hits += usize::from(argmax(p.iter().copied()) == Some(t));
+
+/// The index of the largest value, the first of equals; none if there is no value or one is NaN.
+fn largest<'a, T: Scalar>(values: impl IntoIterator<Item = &'a T>) -> Option<usize> {
+    let mut largest: Option<(usize, T)> = None;
+    for (index, &value) in values.into_iter().enumerate() {
+        if value.is_nan() {
+            return None;
+        }
+        if largest.is_none_or(|(_, other)| value > other) {
+            largest = Some((index, value));
         }
     }
-    fn value(&self) -> f64 {
-        self.hits as f64 / self.seen as f64
+    largest.map(|(index, _)| index)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_largest_is_the_first_of_equals() {
+        assert_eq!(largest(&[1.0, 3.0, 3.0, 2.0]), Some(1));
+        assert_eq!(largest(&[0.0; 3]), Some(0));
+        assert_eq!(largest(&[f32::NEG_INFINITY; 2]), Some(0));
+        assert_eq!(largest::<f32>(&[]), None);
+        for place in 0..3 {
+            let mut values = [1.0, 2.0, 3.0];
+            values[place] = f32::NAN;
+            assert_eq!(largest(&values), None);
+        }
     }
 }
