@@ -16,8 +16,8 @@ fn main() -> Outcome {
 
     // images of 28×28×1 pixels; labels become rows such as 0 0 1 0 0 0 0 0 0 0
     let data = options.load()?;
-    let train = data.train;
-    let test = data.test;
+    let train = data.train.one_hot(10)?;
+    let test = data.test.one_hot(10)?;
 
     let convolution = |filters| {
         Conv2D::new(filters, (3, 3))

@@ -16,8 +16,8 @@ fn main() -> Outcome {
 
     // images of 28×28×1 pixels become vectors of 784; labels become rows such as 0 0 1 0 0 0 0 0 0 0
     let data = options.load()?;
-    let train = data.train.reshape_inputs([784])?;
-    let test = data.test.reshape_inputs([784])?;
+    let train = data.train.reshape_inputs([784])?.one_hot(10)?;
+    let test = data.test.reshape_inputs([784])?.one_hot(10)?;
 
     let model = Sequential::input([784])
         .add(

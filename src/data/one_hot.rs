@@ -90,7 +90,7 @@ mod tests {
     #[test]
     fn the_first_label_out_of_range_is_named() {
         for (classes, count, expected) in [
-            (vec![0, 1, 3, 7], 3, "the label at index 2 is 3, expected a class below 3"),
+            (vec![0_usize, 1, 3, 7], 3, "the label at index 2 is 3, expected a class below 3"),
             (vec![0, 2], 2, "the label at index 1 is 2, expected a class below 2"),
             (vec![0], 0, "the label at index 0 is 0, expected a class below 0"),
         ] {

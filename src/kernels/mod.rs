@@ -6,5 +6,11 @@
 pub(crate) mod convolution;
 pub(crate) mod dense;
 pub(crate) mod dispatch;
+pub(crate) mod elementwise;
 pub(crate) mod math;
+pub(crate) mod pack;
+pub(crate) mod parallel;
+pub(crate) mod pooling;
 pub(crate) mod reduce;
+pub(crate) mod softmax;
+pub(crate) mod tile;

@@ -103,7 +103,7 @@ fn samples<'a, T: Scalar>(
 }
 
 /// The index of the largest value, the first of equals; none if there is no value or one is NaN.
-fn largest<'a, T: Scalar>(values: impl IntoIterator<Item = &'a T>) -> Option<usize> {
+pub(crate) fn largest<'a, T: Scalar>(values: impl IntoIterator<Item = &'a T>) -> Option<usize> {
     let mut largest: Option<(usize, T)> = None;
     for (index, &value) in values.into_iter().enumerate() {
         if value.is_nan() {

@@ -14,6 +14,7 @@ use super::trainer::Trainer;
 use crate::error::{Error, Result, shape_text};
 use crate::layers::Layer;
 use crate::losses::Loss;
+use crate::metrics::largest;
 use crate::optimizers::Optimizer;
 use crate::random::{Purpose, generator};
 use crate::scalar::Scalar;
@@ -281,7 +282,8 @@ impl<T: Scalar> Sequential<T> {
         Ok(y)
     }
 
-    /// The most probable class of each input: where the largest of the last axis's outputs is, the first of equals.
+    /// The most probable class of each input: where the largest of the last axis's outputs is, the first of equals;
+    /// NaN counts as the largest, as in NumPy.
     ///
     /// # Errors
     ///
@@ -304,7 +306,10 @@ impl<T: Scalar> Sequential<T> {
             });
         }
         let y = self.predict(x)?;
-        Ok(y.axis_iter(Axis(0)).map(|scores| crate::metrics::argmax(scores.iter().copied()).unwrap_or(0)).collect())
+        let class = |scores: ArrayViewD<'_, T>| {
+            largest(&scores).or_else(|| scores.iter().position(|score| score.is_nan())).unwrap_or(0)
+        };
+        Ok(y.axis_iter(Axis(0)).map(class).collect())
     }
 
     /// A predictor for up to `batch` samples at a time: it has the parameters packed and all memory ready, so that

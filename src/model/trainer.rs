@@ -374,6 +374,7 @@ impl<T: Scalar> Trainer<T> {
             return Err(Error::Empty("the batch"));
         }
         self.loss.check(self.model.output_shape(), targets)?;
+        self.metrics.iter().try_for_each(|metric| metric.check(self.model.output_shape(), targets))?;
         Ok(samples)
     }
 
