@@ -1,6 +1,6 @@
 //! Inputs and targets of many samples, in memory.
 
-use ndarray::{Array, Array1, ArrayD, ArrayRef, ArrayView1, ArrayViewD, Axis, Dimension, IxDyn, RemoveAxis, Slice};
+use ndarray::{Array, Array1, ArrayD, ArrayView, ArrayView1, ArrayViewD, Axis, Dimension, IxDyn, RemoveAxis, Slice};
 
 use crate::data::one_hot;
 use crate::error::{Error, Result, shape_text};
@@ -147,15 +147,27 @@ impl<'a, T> From<&'a Targets<T>> for TargetsView<'a, T> {
     }
 }
 
-impl<'a, T: Scalar, D: Dimension> From<&'a ArrayRef<T, D>> for TargetsView<'a, T> {
-    fn from(values: &'a ArrayRef<T, D>) -> Self {
-        Self::Values(values.view().into_dyn())
+impl<'a, T: Scalar, D: Dimension> From<&'a Array<T, D>> for TargetsView<'a, T> {
+    fn from(values: &'a Array<T, D>) -> Self {
+        values.view().into()
     }
 }
 
-impl<'a, T> From<&'a ArrayRef<usize, ndarray::Ix1>> for TargetsView<'a, T> {
-    fn from(classes: &'a ArrayRef<usize, ndarray::Ix1>) -> Self {
-        Self::Classes(classes.view())
+impl<'a, T: Scalar, D: Dimension> From<ArrayView<'a, T, D>> for TargetsView<'a, T> {
+    fn from(values: ArrayView<'a, T, D>) -> Self {
+        Self::Values(values.into_dyn())
+    }
+}
+
+impl<'a, T> From<&'a Array1<usize>> for TargetsView<'a, T> {
+    fn from(classes: &'a Array1<usize>) -> Self {
+        classes.view().into()
+    }
+}
+
+impl<'a, T> From<ArrayView1<'a, usize>> for TargetsView<'a, T> {
+    fn from(classes: ArrayView1<'a, usize>) -> Self {
+        Self::Classes(classes)
     }
 }
 
