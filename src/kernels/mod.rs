@@ -6,3 +6,4 @@
 pub(crate) mod dispatch;
 pub(crate) mod math;
 pub(crate) mod reduce;
+pub(crate) mod softmax;
