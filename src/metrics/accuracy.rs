@@ -89,14 +89,10 @@ mod tests {
 
     use super::*;
     use crate::data::Targets;
+    use crate::metrics::testing::value;
 
     fn accuracy(batches: &[(Array2<f32>, Targets<f32>)]) -> f64 {
-        let mut metric = Accuracy::new();
-        for (predictions, targets) in batches {
-            Metric::<f32>::check(&metric, &predictions.shape()[1..], &targets.view()).unwrap();
-            metric.update(predictions.view().into_dyn(), &targets.view());
-        }
-        Metric::<f32>::value(&metric)
+        value(&mut Accuracy::new(), batches)
     }
 
     #[test]

@@ -1,6 +1,16 @@
 //! Metrics: what is counted beside the loss.
+//!
+//! [`Accuracy`] and [`TopKAccuracy`] are shares of right predictions; [`Precision`], [`Recall`] and [`F1`] weigh all classes
+//! alike, for data where some are rare; [`ConfusionMatrix`] tells which classes are taken for which.
 
 mod accuracy;
+mod confusion_matrix;
+mod f1;
+mod precision;
+mod recall;
+#[cfg(test)]
+mod testing;
+mod top_k_accuracy;
 
 use std::fmt::Debug;
 
@@ -11,6 +21,11 @@ use crate::error::Result;
 use crate::scalar::Scalar;
 
 pub use accuracy::Accuracy;
+pub use confusion_matrix::ConfusionMatrix;
+pub use f1::F1;
+pub use precision::Precision;
+pub use recall::Recall;
+pub use top_k_accuracy::TopKAccuracy;
 
 /// A metric: looks at predictions batch by batch and tells one figure for all samples since the last reset.
 ///

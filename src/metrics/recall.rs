@@ -1,0 +1,122 @@
+//! How much of a class is found.
+
+use ndarray::{Array1, ArrayViewD};
+
+use super::{ConfusionMatrix, Metric};
+use crate::data::TargetsView;
+use crate::error::Result;
+use crate::losses::check_class_targets;
+use crate::scalar::Scalar;
+
+/// Which share of the samples of a class are predicted to be of that class.
+///
+/// > recallₖ = #{predicted k and of class k} / #{of class k}
+///
+/// The metric's value is the mean over the classes, each counting the same however many samples it has (the macro average).
+/// A class that occurs neither among the targets nor among the predictions is left out of it; one that has no sample but was predicted has the recall 0.
+///
+/// The predicted class is that of the largest prediction, the first of equals; a sample with a prediction that is NaN is
+/// predicted to be of no class.
+///
+/// # Shapes
+///
+/// Predictions `[batch, classes]`, probabilities or logits. Targets are class indices `[batch]` or rows
+/// `[batch, classes]`, whose largest value marks the true class.
+///
+/// The value is from 0 to 1; NaN before the first update.
+///
+/// # Errors
+///
+/// Those of [`Accuracy`](super::Accuracy).
+///
+/// # Source
+///
+/// scikit-learn's `sklearn.metrics.recall_score(average="macro", zero_division=0)`.
+///
+/// # Example
+///
+/// ```
+/// use plywood::data::TargetsView;
+/// use plywood::metrics::{Metric, Recall};
+/// use plywood::ndarray::array;
+///
+/// let mut recall = Recall::new();
+/// let (predictions, classes) = (array![[0.1_f32, 0.9], [0.8, 0.2], [0.3, 0.7]], array![1, 0, 0]);
+/// recall.update(predictions.view().into_dyn(), &TargetsView::Classes(classes.view()));
+/// assert_eq!(recall.per_class(), array![0.5, 1.0]);
+/// assert_eq!(Metric::<f32>::value(&recall), 0.75);
+/// ```
+#[doc(alias = "sensitivity")]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Recall {
+    matrix: ConfusionMatrix,
+}
+
+impl Recall {
+    /// One that has seen nothing.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The value for each class by itself; empty before the first update.
+    pub fn per_class(&self) -> Array1<f64> {
+        self.matrix.recall()
+    }
+}
+
+impl<T: Scalar> Metric<T> for Recall {
+    fn name(&self) -> &str {
+        "recall"
+    }
+
+    fn check(&self, output: &[usize], targets: &TargetsView<'_, T>) -> Result<()> {
+        check_class_targets("recall", output, targets)
+    }
+
+    fn reset(&mut self) {
+        self.matrix.reset();
+    }
+
+    fn update(&mut self, predictions: ArrayViewD<'_, T>, targets: &TargetsView<'_, T>) {
+        self.matrix.count(&predictions, targets);
+    }
+
+    fn value(&self) -> f64 {
+        self.matrix.macro_average(&self.per_class())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::array;
+
+    use super::*;
+    use crate::metrics::testing::{predicting, value};
+
+    // The example of scikit-learn's documentation, cut into two batches.
+    #[test]
+    fn agrees_with_scikit_learn() {
+        let batches = [
+            (predicting(&[0, 2, 1, 0], 3), array![0_usize, 1, 2, 0].into()),
+            (predicting(&[0, 1], 3), array![1_usize, 2].into()),
+        ];
+        approx::assert_relative_eq!(value(&mut Recall::new(), &batches), 1.0 / 3.0, max_relative = 1e-15);
+    }
+
+    // Of ten classes only 0, 2 and 7 occur.
+    #[test]
+    fn a_class_that_does_not_occur_is_left_out() {
+        let batch = (predicting(&[0, 0, 7, 7], 10), array![0_usize, 2, 7, 7].into());
+        approx::assert_relative_eq!(value(&mut Recall::new(), &[batch]), (1.0 + 0.0 + 1.0) / 3.0, max_relative = 1e-15);
+    }
+
+    #[test]
+    fn reset_forgets() {
+        let mut metric = Recall::new();
+        assert!(value(&mut metric, &[]).is_nan());
+        assert!(value(&mut metric, &[(predicting(&[0], 3), array![0_usize].into())]) == 1.0);
+        Metric::<f32>::reset(&mut metric);
+        assert!(value(&mut metric, &[]).is_nan());
+        assert_eq!(value(&mut metric, &[(predicting(&[1], 3), array![2_usize].into())]), 0.0);
+    }
+}
