@@ -13,3 +13,4 @@ pub(crate) mod parallel;
 pub(crate) mod pooling;
 pub(crate) mod reduce;
 pub(crate) mod softmax;
+pub(crate) mod tile;
