@@ -330,7 +330,10 @@ impl Convolution {
             let argmax = argmax.as_deref_mut().map(|argmax| &mut argmax[range]);
             max_pool(pool, unpooled, first, row..row + count, y, argmax);
             if self.relu {
-                vectorized(|| y.iter_mut().for_each(|y| *y = if *y < T::zero() { T::zero() } else { *y }));
+                vectorized(
+                    #[inline(always)]
+                    || y.iter_mut().for_each(|y| *y = if *y < T::zero() { T::zero() } else { *y }),
+                );
             }
             done += count;
         }

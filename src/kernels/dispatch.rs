@@ -23,6 +23,8 @@ pub(crate) fn dispatch<Op: WithSimd>(op: Op) -> Op::Output {
 
 /// Runs plain loops with the processor's instructions switched on, for the compiler to vectorise. Rust never reorders or
 /// fuses floating-point operations by itself, so the bits do not change.
+///
+/// The closure must be marked `#[inline(always)]`: as a function of its own it would be compiled for the oldest processor.
 #[inline]
 pub(crate) fn vectorized<R>(loops: impl FnOnce() -> R) -> R {
     struct Loops<F>(F);

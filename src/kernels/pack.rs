@@ -42,7 +42,10 @@ fn panels<T: Scalar>(depth: usize, out: &mut [T]) -> impl IndexedParallelIterato
 pub(crate) fn pack<T: Scalar>(matrix: &[T], columns: usize, out: &mut [T]) {
     let depth = matrix.len() / columns;
     panels(depth, &mut out[..packed_len::<T>(depth, columns)]).for_each(|(column, panel)| {
-        vectorized(|| pack_panel(matrix, columns, column, panel, depth));
+        vectorized(
+            #[inline(always)]
+            || pack_panel(matrix, columns, column, panel, depth),
+        );
     });
 }
 
@@ -51,11 +54,14 @@ pub(crate) fn pack_here<T: Scalar>(matrix: &[T], columns: usize, out: &mut [T]) 
     let depth = matrix.len() / columns;
     let out = &mut out[..packed_len::<T>(depth, columns)];
     let width = width::<T>();
-    vectorized(|| {
-        for (j, panel) in out.chunks_mut(depth * width).enumerate() {
-            pack_panel(matrix, columns, j * width, panel, depth);
-        }
-    });
+    vectorized(
+        #[inline(always)]
+        || {
+            for (j, panel) in out.chunks_mut(depth * width).enumerate() {
+                pack_panel(matrix, columns, j * width, panel, depth);
+            }
+        },
+    );
 }
 
 #[inline(always)]
@@ -74,15 +80,18 @@ pub(crate) fn pack_transposed<T: Scalar>(matrix: &[T], depth: usize, out: &mut [
     panels(depth, &mut out[..packed_len::<T>(depth, columns)]).for_each(|(column, panel)| {
         let width = panel.len() / depth;
         let filled = width.min(columns - column);
-        vectorized(|| {
-            let rows = &matrix[column * depth..][..filled * depth];
-            for (l, to) in panel.chunks_exact_mut(width).enumerate() {
-                for (to, row) in to.iter_mut().zip(rows.chunks_exact(depth)) {
-                    *to = row[l];
+        vectorized(
+            #[inline(always)]
+            || {
+                let rows = &matrix[column * depth..][..filled * depth];
+                for (l, to) in panel.chunks_exact_mut(width).enumerate() {
+                    for (to, row) in to.iter_mut().zip(rows.chunks_exact(depth)) {
+                        *to = row[l];
+                    }
+                    to[filled..].fill(T::zero());
                 }
-                to[filled..].fill(T::zero());
-            }
-        });
+            },
+        );
     });
 }
 

@@ -31,8 +31,14 @@ pub(crate) fn max_pool<T: Scalar>(
     argmax: Option<&mut [u32]>,
 ) {
     match argmax {
-        Some(argmax) => vectorized(|| pool_rows::<T, true>(geometry, x, first, rows, y, argmax)),
-        None => vectorized(|| pool_rows::<T, false>(geometry, x, first, rows, y, &mut [])),
+        Some(argmax) => vectorized(
+            #[inline(always)]
+            || pool_rows::<T, true>(geometry, x, first, rows, y, argmax),
+        ),
+        None => vectorized(
+            #[inline(always)]
+            || pool_rows::<T, false>(geometry, x, first, rows, y, &mut []),
+        ),
     }
 }
 
@@ -56,22 +62,21 @@ fn pool_rows<T: Scalar, const ARGMAX: bool>(
             let argmax = if ARGMAX { &mut argmax[at..][..channels] } else { &mut [] };
             let mut channel = 0;
             while channel < channels {
-                let n = CHANNELS.min(channels - channel);
-                let (best, index) = best_of::<T>(x, first, &ys, &xs, width, channels, channel, n);
-                y[channel..][..n].copy_from_slice(&best[..n]);
-                if ARGMAX {
-                    argmax[channel..][..n].copy_from_slice(&index[..n]);
-                }
-                channel += n;
+                // whole vectors as long as there are some, then one by one
+                channel += if channels - channel >= CHANNELS {
+                    largest::<T, CHANNELS, ARGMAX>(x, first, &ys, &xs, width, channels, channel, y, argmax)
+                } else {
+                    largest::<T, 1, ARGMAX>(x, first, &ys, &xs, width, channels, channel, y, argmax)
+                };
             }
         }
     }
 }
 
-/// The largest value in a window and its pixel, for `n` channels from `channel` on.
+/// The largest value in a window and its pixel, for `C` channels; returns how many these are.
 #[inline(always)]
 #[expect(clippy::too_many_arguments, reason = "inlined into its one caller: the loop state of a window")]
-fn best_of<T: Scalar>(
+fn largest<T: Scalar, const C: usize, const ARGMAX: bool>(
     x: &[T],
     first: usize,
     ys: &Range<usize>,
@@ -79,34 +84,30 @@ fn best_of<T: Scalar>(
     width: usize,
     channels: usize,
     channel: usize,
-    n: usize,
-) -> ([T; CHANNELS], [u32; CHANNELS]) {
-    let mut best = [T::neg_infinity(); CHANNELS];
-    let mut index = [(ys.start * width + xs.start) as u32; CHANNELS];
+    y: &mut [T],
+    argmax: &mut [u32],
+) -> usize {
+    let mut best = [T::neg_infinity(); C];
+    let mut index = [(ys.start * width + xs.start) as u32; C];
     for iy in ys.clone() {
-        for ix in xs.clone() {
-            let values = &x[((iy - first) * width + ix) * channels + channel..];
+        let row = &x[((iy - first) * width + xs.start) * channels + channel..];
+        for (i, ix) in xs.clone().enumerate() {
+            let values: &[T; C] = row[i * channels..].first_chunk().expect("the window lies in the image");
             let pixel = (iy * width + ix) as u32;
-            if let Some(values) = values.first_chunk::<CHANNELS>().filter(|_| n == CHANNELS) {
-                for c in 0..CHANNELS {
-                    take_larger(values[c], pixel, &mut best[c], &mut index[c]);
-                }
-            } else {
-                for c in 0..n {
-                    take_larger(values[c], pixel, &mut best[c], &mut index[c]);
+            for c in 0..C {
+                let larger = (values[c] > best[c]) | (values[c].is_nan());
+                best[c] = if larger { values[c] } else { best[c] };
+                if ARGMAX {
+                    index[c] = if larger { pixel } else { index[c] };
                 }
             }
         }
     }
-    (best, index)
-}
-
-/// Both without a branch, so that it becomes a comparison and two selections on vectors.
-#[inline(always)]
-fn take_larger<T: Scalar>(value: T, pixel: u32, best: &mut T, index: &mut u32) {
-    let larger = value > *best || value.is_nan();
-    *best = if larger { value } else { *best };
-    *index = if larger { pixel } else { *index };
+    y[channel..][..C].copy_from_slice(&best);
+    if ARGMAX {
+        argmax[channel..][..C].copy_from_slice(&index);
+    }
+    C
 }
 
 /// `dx[pixel] += dy` for each output's pixel, row-major. `dx` is a whole image, already zero (or a sum to go on with).

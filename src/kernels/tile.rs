@@ -186,7 +186,9 @@ impl<T: Scalar> Epilogue<'_, T> {
             sums = add::<S, T, N>(simd, sums, load::<S, T, N>(simd, &bias[column..][..columns]));
         }
         if self.relu {
-            sums = sums.map(|sum| T::relu(simd, sum));
+            for sum in &mut sums {
+                *sum = T::relu(simd, *sum);
+            }
         }
         sums
     }
@@ -395,7 +397,7 @@ fn multiply<S: Simd, T: Scalar, const M: usize, const N: usize>(
 ) -> [[T::Vector<S>; N]; M] {
     // rows of one length: a single check of the bounds in each step serves all
     let extent = walk.extent();
-    let a: [&[T]; M] = rows.map(|row| &a[row..][..extent]);
+    let a: [&[T]; M] = std::array::from_fn(|r| &a[rows[r]..][..extent]);
     while !panel.is_empty() {
         let len = panel.len().min(walk.len - cursor.at);
         let (segment, rest) = panel.split_at(len);

@@ -154,7 +154,10 @@ impl<T: Scalar> Optimizer<T> for Adam {
         let rule = Rule::new(self, piece.step);
         let (w, g) = (piece.parameters, piece.gradients);
         let [m, v] = piece.slots else { panic!("Adam asked for 2 slots, not {}", piece.slots.len()) };
-        vectorized(|| rule.apply(w, g, m, v));
+        vectorized(
+            #[inline(always)]
+            || rule.apply(w, g, m, v),
+        );
     }
 }
 
