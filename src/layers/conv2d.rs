@@ -234,7 +234,7 @@ pub(super) fn scratch<T: Scalar>(convolution: &Convolution, batch: usize, phase:
 pub(super) fn forward<T: Scalar>(convolution: &Convolution, pass: Forward<'_, T>) {
     let batch = pass.x.shape()[0];
     let (_, bias) = kernel_and_bias(pass.parameters);
-    let argmax = pass.training.and_then(|_| pass.scratch.indices.get_mut(..convolution.indices(batch)));
+    let argmax = pass.training.and_then(|_| pass.scratch.indices.get_mut(..convolution.kept_indices(batch)));
     let argmax = argmax.filter(|argmax| !argmax.is_empty());
     convolution.forward(slice(pass.x), pass.prepared, bias, slice_mut(pass.y), argmax, pass.scratch.values);
 }
