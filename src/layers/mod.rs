@@ -137,8 +137,8 @@ pub trait Layer<T: Scalar = f32>: Any + Debug + Send + Sync {
         None
     }
 
-    /// This layer as two that are computed one after the other, the first of which has all the parameters. `None`, the
-    /// default, leaves it whole.
+    /// This layer as two that give the same one after the other, the first of which has all the parameters: a loss can
+    /// then take over the second. `None`, the default, leaves it whole.
     fn split(&self) -> Option<[Arc<dyn Layer<T>>; 2]> {
         None
     }
