@@ -129,8 +129,8 @@ impl Window {
             )),
         };
         let size = at_least_one(what, self.size)?;
-        let strides = at_least_one("strides", self.strides)?;
-        let dilation = at_least_one("dilation", self.dilation)?;
+        let mut strides = at_least_one("strides", self.strides)?;
+        let mut dilation = at_least_one("dilation", self.dilation)?;
         let too_large = |what| Error::TooLarge { owner: kind.to_owned(), what };
 
         let (n, explicit) = (
@@ -163,15 +163,21 @@ impl Window {
             return Err(Error::WindowTooLarge {
                 layer: kind.to_owned(),
                 what,
-                window: reach,
+                window: size,
+                reach,
                 input: input.to_vec(),
-                largest: padded,
+                largest: [0, 1].map(|axis| (padded[axis] - 1) / dilation[axis] + 1),
             });
         }
         for axis in 0..2 {
             output[axis] = (padded[axis] - reach[axis]) / strides[axis] + 1;
         }
         elements(&[padded[0], padded[1], channels]).ok_or_else(|| too_large("the padded input"))?;
+        for axis in 0..2 {
+            // a window that goes nowhere, or a pixel that has no neighbour, may have been given any distance to the next
+            strides[axis] = strides[axis].min(padded[axis]);
+            dilation[axis] = dilation[axis].min(padded[axis]);
+        }
         Ok(Geometry { input: [height, width, channels], output, size, strides, dilation, before, padded })
     }
 }
@@ -232,6 +238,14 @@ mod tests {
             error.to_string(),
             "conv2d_2: a 5×5 kernel does not fit into its input of 3×3×64; use Padding::Same or a kernel of at most 3×3"
         );
+    }
+
+    #[test]
+    fn distances_that_lead_out_of_the_image_are_cut() {
+        let far = Size2D::from(usize::MAX);
+        let window = Window { size: 1.into(), strides: far, dilation: far, padding: Padding::Valid };
+        let g = window.over(&[4, 5, 1], "conv2d", "kernel").unwrap();
+        assert_eq!((g.output, g.strides, g.dilation), ([1, 1], [4, 5], [4, 5]));
     }
 
     #[test]
