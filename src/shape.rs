@@ -4,9 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
-/// Number of elements of a shape, or `None` where the product overflows `isize`, beyond which nothing can be addressed.
+/// Number of elements of a shape, or `None` where they have no place in a memory of 2⁴⁷ bytes, all that a program can
+/// address today. What is computed with numbers below that, such as the bytes of some buffers, does not overflow.
 pub(crate) fn elements(shape: &[usize]) -> Option<usize> {
-    shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).filter(|&n| n <= isize::MAX as usize / 8)
+    let most = (isize::MAX as u64 / 8).min(1 << 44);
+    shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).filter(|&n| n as u64 <= most)
 }
 
 /// A height and a width: of a kernel, a pool, a stride, a dilation.

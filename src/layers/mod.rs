@@ -198,7 +198,7 @@ impl ParameterSpec {
     /// A parameter whose fans are both its number of elements; see [`fans`](Self::fans).
     pub fn new(name: &'static str, shape: impl Into<Vec<usize>>, initializer: Initializer) -> Self {
         let shape = shape.into();
-        let len = shape.iter().product();
+        let len = shape.iter().fold(1, |len: usize, &size| len.saturating_mul(size));
         Self { name, shape, initializer, fan_in: len, fan_out: len }
     }
 
