@@ -165,7 +165,7 @@ impl<T: Scalar> Trainer<T> {
         targets: impl Into<TargetsView<'t, T>>,
     ) -> Result<f64> {
         let targets = targets.into();
-        let batch = self.check(x.shape(), &targets)?;
+        let batch = self.check("train_step", x.shape(), &targets)?;
         let x = x.view().into_dyn();
         self.ensure_workspace(batch);
         in_pool(|| {
@@ -200,9 +200,9 @@ impl<T: Scalar> Trainer<T> {
                 return Err(Error::invalid_parameter("fit", parameter, value, "at least 1"));
             }
         }
-        self.check(data.inputs().shape(), &data.targets().view())?;
+        self.check("training inputs", data.inputs().shape(), &data.targets().view())?;
         if let Some(validation) = fit.validation {
-            self.check(validation.inputs().shape(), &validation.targets().view())?;
+            self.check("validation inputs", validation.inputs().shape(), &validation.targets().view())?;
         }
         self.ensure_workspace(fit.batch_size.min(data.len()));
         // the whole run within the thread pool: each step's tasks start without waking threads up from outside
@@ -306,6 +306,8 @@ impl<T: Scalar> Trainer<T> {
     fn step_on_workspace(&mut self, batch: usize, targets: &TargetsView<'_, T>, number: usize) -> Result<f64> {
         let Self { model, optimizer, loss, gradients, slots, workspace, step, epoch, .. } = self;
         let workspace = workspace.as_mut().expect("made before the first step");
+        // a callback may have changed the learning rate
+        optimizer.check()?;
         workspace.forward(model, batch, *step);
         let value = workspace.loss(model, loss.as_ref(), batch, targets, None);
         if !value.is_finite() {
@@ -323,7 +325,7 @@ impl<T: Scalar> Trainer<T> {
     ///
     /// As [`train_step`](Self::train_step), but for a loss that is not finite, which is returned.
     pub fn evaluate(&mut self, data: &Dataset<T>) -> Result<Evaluation> {
-        self.check(data.inputs().shape(), &data.targets().view())?;
+        self.check("evaluate", data.inputs().shape(), &data.targets().view())?;
         in_pool(|| self.evaluate_batches(data))
     }
 
@@ -360,13 +362,13 @@ impl<T: Scalar> Trainer<T> {
     }
 
     /// Whether data fit the model and the loss, and all settings are in their ranges; returns the number of samples.
-    fn check(&self, inputs: &[usize], targets: &TargetsView<'_, T>) -> Result<usize> {
+    fn check(&self, what: &'static str, inputs: &[usize], targets: &TargetsView<'_, T>) -> Result<usize> {
         self.optimizer.check()?;
         if self.optimizer.slots() > MAX_SLOTS {
             let got = self.optimizer.slots();
             return Err(Error::invalid_parameter(self.optimizer.name(), "slots", got, "at most 4"));
         }
-        let samples = self.model.check_input("training inputs", inputs)?;
+        let samples = self.model.check_input(what, inputs)?;
         if samples != targets.len() {
             return Err(Error::LengthMismatch { inputs: samples, what: "targets", targets: targets.len() });
         }
