@@ -12,11 +12,15 @@ use crate::error::shape_text;
 use crate::layers::{Layer, Phase, Plan, Scratch};
 use crate::scalar::Scalar;
 
-/// Elements of each tensor whose derivative is taken.
-const ELEMENTS: usize = 64;
-
 /// Random directions through each tensor along which the derivative is taken, too.
 const DIRECTIONS: usize = 2;
+
+/// What a gradient is taken for at the least when errors are related to it. Differences of numbers of about 1 err by about
+/// 10⁻⁹ with the first step, so smaller gradients could not be compared within 10⁻⁶ of themselves.
+const LEAST: f64 = 1e-2;
+
+/// The same for `f32`: with a bound of 10⁻⁵ it allows an absolute error of 10⁻⁶, some ten roundings of numbers of about 1.
+const LEAST_F32: f64 = 0.1;
 
 /// How exactly the sum of the gradients of single samples has to be that of the batch: rounding in `f64` only.
 const SUM_BOUND: f64 = 1e-10;
@@ -68,12 +72,12 @@ where
 ///
 /// # Gradients
 ///
-/// The derivative of Σ dy·y is taken in the direction of up to 64 elements of each tensor, and in two random directions
+/// The derivative of Σ dy·y is taken in the direction of up to 100 elements of each tensor, and in two random directions
 /// through all of it, once for numbers that are all different and once for numbers of which many are equal or zero.
-/// Central differences with a step of 10⁻⁴ are compared, relative to the gradient or to the root mean square of the
-/// tensor's gradients, whichever is larger. Where they differ by more than the bound, steps of 10⁻⁵ and 10⁻⁶ are
-/// tried, for a kink of ReLU or of a maximum may lie within the step. Where these do not do either, the gradient must lie
-/// between the one-sided differences, output by output; the report counts such places.
+/// Central differences with a step of 10⁻⁴ are compared, relative to the gradient, to the root mean square of the
+/// tensor's gradients, or to 0.01, whichever is largest. Where that does not look good, steps of 10⁻⁵ and 10⁻⁶ are tried,
+/// for a kink of ReLU or of a maximum may lie within the step, and the best counts. Where none is within the bound, the
+/// gradient must lie between the one-sided differences, output by output; the report counts such places.
 ///
 /// # Parameters
 ///
@@ -82,8 +86,9 @@ where
 /// | [`batch`](Self::batch) | 3 | ≥ 1 | samples |
 /// | [`seed`](Self::seed) | 0 | | of all numbers |
 /// | [`inputs`](Self::inputs) | −1 to 1 | | the range that `x` is drawn from |
+/// | [`elements`](Self::elements) | 100 | | elements of each tensor whose derivative is taken |
 /// | [`gradient_bound`](Self::gradient_bound) | 10⁻⁶ | | largest relative error of a gradient in `f64` |
-/// | [`f32_bound`](Self::f32_bound) | 10⁻⁵ | | largest error of `f32`, relative as above |
+/// | [`f32_bound`](Self::f32_bound) | 10⁻⁵ | | largest error of `f32`, relative as above, but to at least 0.1 |
 ///
 /// Parameters are what the layer's initializers make them, and up to ½ more or less.
 ///
@@ -101,6 +106,7 @@ pub struct LayerCheck<L> {
     batch: usize,
     seed: u64,
     inputs: [f64; 2],
+    elements: usize,
     gradient_bound: f64,
     f32_bound: f64,
 }
@@ -124,8 +130,16 @@ struct Made<T> {
 impl<L: Layer<f32> + Layer<f64> + Clone> LayerCheck<L> {
     /// A check for samples of this shape.
     pub fn new(layer: L, sample: impl Into<Vec<usize>>) -> Self {
-        let sample = sample.into();
-        Self { layer, sample, batch: 3, seed: 0, inputs: [-1.0, 1.0], gradient_bound: 1e-6, f32_bound: 1e-5 }
+        Self {
+            layer,
+            sample: sample.into(),
+            batch: 3,
+            seed: 0,
+            inputs: [-1.0, 1.0],
+            elements: 100,
+            gradient_bound: 1e-6,
+            f32_bound: 1e-5,
+        }
     }
 
     /// Sets the number of samples.
@@ -141,6 +155,12 @@ impl<L: Layer<f32> + Layer<f64> + Clone> LayerCheck<L> {
     /// Sets the range that inputs are drawn from, for a layer that is not defined everywhere.
     pub fn inputs(self, low: f64, high: f64) -> Self {
         Self { inputs: [low, high], ..self }
+    }
+
+    /// Sets how many elements of each tensor have their derivative taken: fewer for a layer so large that it would take
+    /// long.
+    pub fn elements(self, count: usize) -> Self {
+        Self { elements: count, ..self }
     }
 
     /// Sets the largest relative error that a gradient may have in `f64`.
@@ -472,10 +492,9 @@ impl<L: Layer<f32> + Layer<f64> + Clone> LayerCheck<L> {
             outputs.extend(run.y());
         };
         let differences = Differences { y: &made.y, weights: &given.dy, bound: self.gradient_bound };
-        // rounding leaves about 10⁻¹² in a difference: smaller gradients cannot be told from 0
-        let typical = root_mean_square(gradient.iter().copied()).max(1e-6);
+        let typical = root_mean_square(gradient.iter().copied()).max(LEAST);
 
-        let indices = draw.indices(gradient.len(), ELEMENTS);
+        let indices = draw.indices(gradient.len(), self.elements);
         let mut results: Vec<(String, Comparison)> = vec![];
         for &i in &indices {
             let result = differences.compare(gradient[i], typical, |step, y| {
@@ -511,16 +530,16 @@ impl<L: Layer<f32> + Layer<f64> + Clone> LayerCheck<L> {
             let made = Made::by(&mut run);
             sum.iter_mut().zip(&made.gradients).for_each(|(sum, gradient)| *sum += gradient);
         }
-        (largest_error(&whole.gradients, &sum), format!("{} gradients over {} samples", sum.len(), self.batch))
+        (largest_error(&whole.gradients, &sum, LEAST), format!("{} gradients over {} samples", sum.len(), self.batch))
     }
 
     fn f32_against_f64(&self) -> (f64, String) {
         let given = self.given(0, Spacing::Fine);
         let (narrow, wide) = (Made::by(&mut self.loaded::<f32>(&given)), Made::by(&mut self.loaded::<f64>(&given)));
         let errors = [
-            ("y", largest_error(&narrow.y, &wide.y)),
-            ("dx", largest_error(&narrow.dx, &wide.dx)),
-            ("gradients", largest_error(&narrow.gradients, &wide.gradients)),
+            ("y", largest_error(&narrow.y, &wide.y, LEAST_F32)),
+            ("dx", largest_error(&narrow.dx, &wide.dx, LEAST_F32)),
+            ("gradients", largest_error(&narrow.gradients, &wide.gradients, LEAST_F32)),
         ];
         let worst = errors.iter().fold(0.0, |worst: f64, (_, error)| worst.max(*error));
         (worst, errors.map(|(name, error)| format!("{name} {error:.1e}")).join(", "))

@@ -20,8 +20,14 @@ const ROUNDING_BOUND: f64 = 1e-9;
 /// Largest relative error of `f32`.
 const F32_BOUND: f64 = 1e-5;
 
+/// What losses and B times their gradients are taken for at the least when errors are related to them: as for layers.
+const LEAST: f64 = 1e-2;
+
+/// The same for `f32`.
+const LEAST_F32: f64 = 0.1;
+
 /// Elements of the outputs along which the derivative is taken.
-const ELEMENTS: usize = 200;
+const ELEMENTS: usize = 100;
 
 /// Runs a loss through everything it owes, on a model's outputs `[samples, …]` and their targets.
 ///
@@ -33,7 +39,7 @@ const ELEMENTS: usize = 200;
 /// | sample alone | its loss has the same bits as in its batch, and its gradient is the same, but divided by 1 |
 /// | threads | the same bits on 1 and on 4 |
 /// | weights | each loss and its gradient are multiplied by its weight |
-/// | gradient | that of the mean, against differences in `f64`, as [`LayerCheck`](super::LayerCheck) takes them |
+/// | gradient of y | that of the mean, against differences in `f64`, as [`LayerCheck`](super::LayerCheck) takes them |
 /// | f32 against f64 | losses and gradient, within 10⁻⁵ |
 /// | after Softmax | if it [fuses](Loss::fuses_softmax) a Softmax: the loss and its gradient are those of the two apart |
 ///
@@ -159,13 +165,12 @@ impl<L: Loss<f32> + Loss<f64>> LossCheck<'_, L> {
         let plain = self.evaluate::<f64>(case, None);
         measure("weights", self.weights(case, &plain), ROUNDING_BOUND);
         let narrow = self.evaluate::<f32>(case, None);
-        let errors = (largest_error(&narrow.losses, &plain.losses), largest_error(&narrow.dy, &plain.dy));
-        measure("f32 against f64", errors, F32_BOUND);
+        measure("f32 against f64", narrow.errors(&plain, LEAST_F32), F32_BOUND);
         if self.from_logits {
             measure("after Softmax", self.after_softmax(case, &plain), ROUNDING_BOUND);
         }
         let (error, of) = self.gradient(case, &plain);
-        report.measure(format!("gradient{mode}"), error, GRADIENT_BOUND, of);
+        report.measure(format!("gradient of y{mode}"), error, GRADIENT_BOUND, of);
     }
 
     fn evaluate<T: Scalar>(&self, case: &Case, weights: Option<&[f64]>) -> Made<T>
@@ -227,7 +232,7 @@ impl<L: Loss<f32> + Loss<f64>> LossCheck<'_, L> {
             let alone = self.evaluate::<T>(&case.sample(sample), None);
             same_bits(&format!("of sample {sample} alone, losses"), &alone.losses, &made.losses[sample..=sample])?;
             let dy: Vec<T> = made.dy[sample * case.len()..][..case.len()].iter().map(|&dy| dy * batch).collect();
-            let error = largest_error(&alone.dy, &dy);
+            let error = largest_error(&alone.dy, &dy, 0.0);
             // one division is rounded here, another there
             if error > 4.0 * float(T::epsilon()) {
                 return Err(format!("of sample {sample} alone, the gradient is off by {error:.1e}"));
@@ -252,7 +257,7 @@ impl<L: Loss<f32> + Loss<f64>> LossCheck<'_, L> {
         let made = self.evaluate::<f64>(case, Some(&weights));
         let losses: Vec<f64> = plain.losses.iter().zip(&weights).map(|(loss, weight)| loss * weight).collect();
         let dy: Vec<f64> = plain.dy.iter().enumerate().map(|(i, dy)| dy * weights[i / case.len()]).collect();
-        (largest_error(&made.losses, &losses), largest_error(&made.dy, &dy))
+        made.errors(&Made { losses, dy }, 0.0)
     }
 
     /// How far losses and gradient from logits are from those of probabilities that a Softmax makes of them.
@@ -272,13 +277,13 @@ impl<L: Loss<f32> + Loss<f64>> LossCheck<'_, L> {
             let mean: f64 = dy.iter().zip(p).map(|(dy, p)| dy * p).sum();
             dy.iter_mut().zip(p).for_each(|(dy, p)| *dy = p * (*dy - mean));
         }
-        (largest_error(&fused.losses, &losses), largest_error(&fused.dy, &dy))
+        fused.errors(&Made { losses, dy }, LEAST)
     }
 
     fn gradient(&self, case: &Case, made: &Made<f64>) -> (f64, String) {
         let shares = vec![1.0 / case.batch() as f64; case.batch()];
         let differences = Differences { y: &made.losses, weights: &shares, bound: GRADIENT_BOUND };
-        let typical = root_mean_square(made.dy.iter().copied()).max(1e-6);
+        let typical = root_mean_square(made.dy.iter().copied()).max(LEAST / case.batch() as f64);
         let mut moved = case.clone();
         let (mut worst, mut kinks) = (0.0_f64, 0);
         let indices = Draw::new(0, 0).indices(made.dy.len(), ELEMENTS);
@@ -298,6 +303,13 @@ impl<L: Loss<f32> + Loss<f64>> LossCheck<'_, L> {
 }
 
 impl<T: Scalar> Made<T> {
+    /// How far losses and gradient are from others.
+    fn errors(&self, expected: &Made<f64>, least: f64) -> (f64, f64) {
+        let batch = self.losses.len() as f64;
+        let losses = largest_error(&self.losses, &expected.losses, least);
+        (losses, largest_error(&self.dy, &expected.dy, least / batch))
+    }
+
     fn same(&self, expected: &Self, when: &str) -> Result<(), String> {
         same_bits(&format!("{when}, losses"), &self.losses, &expected.losses)?;
         same_bits(&format!("{when}, dy"), &self.dy, &expected.dy)
@@ -393,7 +405,7 @@ mod tests {
             (Fault::GradientOfSum, "sample alone"),
             (Fault::DependsOnThreads, "threads"),
             (Fault::IgnoresWeights, "weights"),
-            (Fault::WrongGradient, "gradient"),
+            (Fault::WrongGradient, "gradient of y"),
             (Fault::CoarseF32, "f32 against f64"),
             (Fault::NoSoftmax, "after Softmax, from logits"),
         ] {

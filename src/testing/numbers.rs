@@ -89,12 +89,13 @@ pub(super) fn relative(difference: f64, size: f64) -> f64 {
     }
 }
 
-/// The largest |got − want|, each relative to |want| or, where that is larger, to the root mean square of all `want`.
-pub(super) fn largest_error<T: Scalar, U: Scalar>(got: &[T], want: &[U]) -> f64 {
+/// The largest |got − want|, each relative to |want|, to the root mean square of all `want`, or to `least`, whichever is
+/// largest: what is left where large numbers cancel is no smaller than their rounding.
+pub(super) fn largest_error<T: Scalar, U: Scalar>(got: &[T], want: &[U], least: f64) -> f64 {
     if got.len() != want.len() {
         return f64::INFINITY;
     }
-    let typical = root_mean_square(want.iter().copied().map(float));
+    let typical = root_mean_square(want.iter().copied().map(float)).max(least);
     let errors = got.iter().zip(want).map(|(&got, &want)| {
         let (got, want) = (float(got), float(want));
         relative(got - want, want.abs().max(typical))
@@ -162,15 +163,16 @@ mod tests {
 
     #[test]
     fn errors_are_relative_to_what_is_typical() {
-        assert_eq!(largest_error(&[1.0, 0.0], &[1.0, 0.0]), 0.0);
-        assert_eq!(largest_error::<f64, f64>(&[], &[]), 0.0);
+        assert_eq!(largest_error(&[1.0, 0.0], &[1.0, 0.0], 0.0), 0.0);
+        assert_eq!(largest_error::<f64, f64>(&[], &[], 0.0), 0.0);
         // 2 is off by a quarter of itself; 0 by a tenth of the root mean square of all
-        assert_eq!(largest_error(&[1.5, 0.0], &[2.0, 0.0]), 0.25);
-        assert!((largest_error(&[2.0, 0.1 * 2.0_f64.sqrt()], &[2.0, 0.0]) - 0.1).abs() < 1e-15);
+        assert_eq!(largest_error(&[1.5, 0.0], &[2.0, 0.0], 0.0), 0.25);
+        assert!((largest_error(&[2.0, 0.1 * 2.0_f64.sqrt()], &[2.0, 0.0], 0.0) - 0.1).abs() < 1e-15);
+        assert_eq!(largest_error(&[1e-3], &[0.0], 1e-2), 0.1);
         for (got, want) in [(f64::NAN, 1.0), (1.0, f64::NAN), (1.0, 0.0)] {
-            assert_eq!(largest_error(&[got], &[want]), f64::INFINITY, "{got} for {want}");
+            assert_eq!(largest_error(&[got], &[want], 0.0), f64::INFINITY, "{got} for {want}");
         }
-        assert_eq!(largest_error(&[1.0], &[1.0, 1.0]), f64::INFINITY);
+        assert_eq!(largest_error(&[1.0], &[1.0, 1.0], 0.0), f64::INFINITY);
     }
 
     #[test]

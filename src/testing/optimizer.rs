@@ -62,7 +62,7 @@ where
     }
     let errors = [Start::Zero, Start::Anywhere].map(|start| {
         let (narrow, wide) = (Run::<f32>::new(&optimizer, start), Run::<f64>::new(&optimizer, start));
-        largest_error(&narrow.whole().parameters, &wide.whole().parameters)
+        largest_error(&narrow.whole().parameters, &wide.whole().parameters, 0.0)
     });
     let of = format!("from 0 {:.1e}, from anywhere {:.1e}", errors[0], errors[1]);
     report.measure("f32 against f64", errors[0].max(errors[1]), F32_BOUND, of);
