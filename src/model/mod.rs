@@ -1,10 +1,14 @@
 //! Models: layers with their parameters, what predicts with them, and what trains them.
 
 mod aligned;
+mod curve;
+mod evaluation;
 mod fit;
+mod gather;
 mod history;
 mod parameters;
 mod predictor;
+mod run;
 mod sequential;
 mod stage;
 mod summary;
@@ -12,11 +16,14 @@ mod trainer;
 mod workspace;
 
 pub(crate) use aligned::Aligned;
-pub use fit::{Callback, Control, EpochEnd, Fit, Verbosity};
+pub use evaluation::Evaluation;
+
+pub use fit::{Fit, NonFiniteLoss, Verbosity};
 pub use history::History;
+pub(crate) use history::{csv_header, csv_line};
 pub use parameters::{Block, BlockMut, Entry, Layout};
 pub use predictor::Predictor;
 pub use sequential::{NamedLayer, Sequential, SequentialBuilder};
 pub(crate) use stage::{Extent, Scratchpad};
 pub use summary::Summary;
-pub use trainer::{Evaluation, Trainer};
+pub use trainer::Trainer;
