@@ -12,6 +12,7 @@ mod run;
 mod sequential;
 mod stage;
 mod summary;
+mod timing;
 mod trainer;
 mod workspace;
 
@@ -26,4 +27,5 @@ pub use predictor::Predictor;
 pub use sequential::{NamedLayer, Sequential, SequentialBuilder};
 pub(crate) use stage::{Extent, Scratchpad};
 pub use summary::Summary;
+pub use timing::{LayerTime, LayerTimes};
 pub use trainer::Trainer;
