@@ -11,8 +11,12 @@ pub mod losses;
 pub mod metrics;
 pub mod model;
 pub mod optimizers;
+#[cfg(feature = "plot")]
+pub mod plot;
 pub mod progress;
 mod random;
+#[cfg(feature = "plot")]
+pub mod report;
 mod scalar;
 mod shape;
 pub mod testing;

@@ -91,6 +91,17 @@ impl Summary {
         self
     }
 
+    /// Number of parameters.
+    pub fn parameter_count(&self) -> usize {
+        self.parameters
+    }
+
+    /// The table without its frame: each column's heading, whether it is aligned to the right, and its cells.
+    #[cfg(feature = "plot")]
+    pub(crate) fn cells(&self) -> Vec<(&'static str, bool, Vec<String>)> {
+        self.columns().into_iter().map(|column| (column.heading, column.right, column.cells)).collect()
+    }
+
     /// The columns: heading, cells, and a last cell with the sum if there is any sense in one.
     fn columns(&self) -> Vec<Column> {
         let cells = |text: &dyn Fn(&Row) -> String| self.layers.iter().map(text).collect::<Vec<_>>();
