@@ -3,7 +3,7 @@
 use super::elementwise::{mask_relu, sum_rows};
 use super::pack::{pack, pack_transposed, packed_len, width};
 use super::parallel::{Chunks, each_task, items_per_task};
-use super::tile::{Epilogue, Lattice, Product, Start, Walk};
+use super::tile::{Epilogue, Lattice, Product, Walk};
 use crate::scalar::Scalar;
 
 /// Rows of x that a task of the forward pass or the input gradient takes: each panel of W is fetched once for all of
@@ -80,7 +80,7 @@ impl DenseKernel {
                 columns: self.units,
                 c: dkernel.slice,
                 c_rows: Lattice::matrix(self.units),
-                start: Start::Overwrite,
+                resume: false,
                 epilogue: Epilogue::default(),
             }
             .run();
@@ -112,7 +112,7 @@ fn product<T: Scalar>(a: &[T], depth: usize, panels: &[T], columns: usize, c: &m
                 columns,
                 c: c.slice,
                 c_rows: Lattice::matrix(columns),
-                start: Start::Overwrite,
+                resume: false,
                 epilogue: Epilogue { bias, ..epilogue },
             }
             .run();
@@ -130,7 +130,7 @@ fn product<T: Scalar>(a: &[T], depth: usize, panels: &[T], columns: usize, c: &m
             columns,
             c: c.slice,
             c_rows: Lattice::matrix(columns),
-            start: Start::Overwrite,
+            resume: false,
             epilogue,
         }
         .run();

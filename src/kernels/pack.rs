@@ -7,6 +7,7 @@ use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::dispatch::{dispatch, vectorized};
+use super::parallel::{Chunks, MIN_ELEMENTS, each_task};
 use crate::scalar::Scalar;
 
 /// Numbers in a vector.
@@ -95,6 +96,20 @@ pub(crate) fn pack_transposed<T: Scalar>(matrix: &[T], depth: usize, out: &mut [
     });
 }
 
+/// The row-major matrix `[..][columns]` the other way round, rows of the result in parallel.
+pub(crate) fn transpose<T: Scalar>(matrix: &[T], columns: usize, out: &mut [T]) {
+    let rows = matrix.len() / columns;
+    let per_task = MIN_ELEMENTS.div_ceil(rows.max(1));
+    each_task(0..columns.div_ceil(per_task), Chunks::new(&mut out[..matrix.len()], per_task * rows), &|task, out| {
+        for (i, to) in out.slice.chunks_exact_mut(rows).enumerate() {
+            let column = task * per_task + i;
+            for (to, from) in to.iter_mut().zip(matrix[column..].iter().step_by(columns)) {
+                *to = *from;
+            }
+        }
+    });
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,6 +129,18 @@ mod tests {
             }
         }
         matrix
+    }
+
+    #[test]
+    fn transposing_twice_changes_nothing() {
+        for (rows, columns) in [(1, 1), (3, 10), (288, 64), (700, 90)] {
+            let matrix: Vec<f32> = (0..rows * columns).map(|i| i as f32).collect();
+            let (mut once, mut twice) = (vec![f32::NAN; matrix.len()], vec![f32::NAN; matrix.len()]);
+            transpose(&matrix, columns, &mut once);
+            transpose(&once, rows, &mut twice);
+            assert_eq!(once[(columns - 1) * rows], matrix[columns - 1]);
+            assert_eq!(twice, matrix);
+        }
     }
 
     #[test]

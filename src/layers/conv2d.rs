@@ -243,7 +243,7 @@ pub(super) fn scratch<T: Scalar>(convolution: &Convolution, batch: usize, phase:
 pub(super) fn forward<'a, T: Scalar>(convolution: &Convolution, pass: Forward<'a, T>) -> &'a mut [T] {
     let batch = pass.x.shape()[0];
     let (_, bias) = kernel_and_bias(pass.parameters);
-    let argmax = pass.training.and_then(|_| pass.scratch.indices.get_mut(..convolution.indices(batch)));
+    let argmax = pass.training.and_then(|_| pass.scratch.indices.get_mut(..convolution.kept_indices(batch)));
     let argmax = argmax.filter(|argmax| !argmax.is_empty());
     let y = slice_mut(pass.y);
     convolution.forward(slice(pass.x), pass.prepared, bias, y, argmax, pass.scratch.values);

@@ -42,7 +42,7 @@ pub use softmax::Softmax;
 /// - `backward` gets the same `x`, `y` and scratch that `forward` had, so nothing needs to be kept elsewhere.
 /// - Results must not depend on the number of threads; a sample's output must not depend on the rest of its batch.
 ///
-/// [`plywood::testing`](crate#writing-a-layer) and the gradient tests hold the crate's own layers to it.
+/// [`check_layer`](crate::testing::check_layer) holds a layer to it, as it does all layers of the crate.
 ///
 /// # Example
 ///

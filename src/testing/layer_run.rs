@@ -1,16 +1,19 @@
 //! One layer with all it needs to run.
 
+use std::sync::Arc;
+
 use ndarray::{ArrayViewD, ArrayViewMutD};
 
 use crate::error::Result;
-use crate::layers::{Backward, Forward, Layer, Phase};
+use crate::layers::{Backward, Forward, Layer, Phase, ScratchMut};
 use crate::model::{Aligned, Extent, Layout, Scratchpad};
 use crate::random::{Purpose, generator};
 use crate::scalar::Scalar;
 
 /// A layer by itself with input, output, parameters, gradients and working memory for a batch, to be run pass by pass.
 ///
-/// Tests use it to look at a layer's results, benches to time its passes.
+/// Tests use it to look at a layer's results, benches to time its passes. A layer that [splits](Layer::split) in two is
+/// run as the two, as in a model.
 ///
 /// ```
 /// use plywood::layers::ReLU;
@@ -24,21 +27,33 @@ use crate::scalar::Scalar;
 /// ```
 #[derive(Debug)]
 pub struct LayerRun<T: Scalar> {
-    layer: Box<dyn Layer<T>>,
+    /// The layer, or the two that it splits in.
+    parts: Vec<Part<T>>,
     batch: usize,
-    input: Extent,
-    output: Extent,
+    /// The batch that there is memory for.
+    capacity: usize,
     layout: Layout,
     parameters: Vec<T>,
     gradients: Vec<T>,
-    x: Aligned<T>,
-    y: Aligned<T>,
-    dy: Aligned<T>,
+    /// The input, then each part's output.
+    values: Vec<Aligned<T>>,
+    /// Their gradients.
+    slopes: Vec<Aligned<T>>,
     /// What `dy` is before a backward pass, which may use `dy` as it likes.
     given_dy: Aligned<T>,
-    dx: Aligned<T>,
+    training: u64,
+}
+
+/// A layer with its own working memory.
+#[derive(Debug)]
+struct Part<T: Scalar> {
+    layer: Arc<dyn Layer<T>>,
+    input: Extent,
+    output: Extent,
     prepared: Aligned<T>,
     scratch: Scratchpad<T>,
+    /// What prediction asks for, which may be less.
+    inference: Scratchpad<T>,
 }
 
 impl<T: Scalar> LayerRun<T> {
@@ -48,96 +63,158 @@ impl<T: Scalar> LayerRun<T> {
     ///
     /// Those of the layer's plan.
     pub fn new(layer: impl Layer<T>, sample: impl AsRef<[usize]>, batch: usize, seed: u64) -> Result<Self> {
-        let sample = sample.as_ref();
-        let plan = layer.plan(sample)?;
-        let mut layout = Layout::default();
-        layout.push(layer.kind(), &plan.parameters)?;
+        let layers = layer.split().map_or_else(|| vec![Arc::new(layer) as _], Vec::from);
+        let mut sample = sample.as_ref().to_vec();
+        let (mut parts, mut layout, mut specs) = (vec![], Layout::default(), vec![]);
+        for layer in layers {
+            let plan = layer.plan(&sample)?;
+            layout.push(layer.kind(), &plan.parameters)?;
+            specs.extend(plan.parameters);
+            parts.push(Part::new(layer, &sample, &plan.output, batch));
+            sample = plan.output;
+        }
         let mut parameters = vec![T::zero(); layout.len()];
-        for (i, (entry, spec)) in layout.entries().iter().zip(&plan.parameters).enumerate() {
+        for (i, (entry, spec)) in layout.entries().iter().zip(&specs).enumerate() {
             let mut generator = generator(seed, Purpose::Parameter(i));
             spec.initializer.fill(&mut parameters[entry.range()], spec.fan_in, spec.fan_out, &mut generator)?;
         }
-        let (input, output) = (Extent::new(sample), Extent::new(&plan.output));
+        let extents = parts.iter().take(1).map(|part| &part.input).chain(parts.iter().map(|part| &part.output));
+        let lengths: Vec<usize> = extents.map(|extent| extent.len(batch)).collect();
+        let buffers = || lengths.iter().copied().map(Aligned::new).collect();
         Ok(Self {
+            values: buffers(),
+            slopes: buffers(),
+            given_dy: Aligned::new(lengths[parts.len()]),
             gradients: parameters.clone(),
-            prepared: Aligned::new(layer.prepared_len(sample)),
-            scratch: Scratchpad::new(layer.scratch(sample, batch, Phase::Training)),
-            layer: Box::new(layer),
+            parts,
             batch,
-            x: Aligned::new(input.len(batch)),
-            dx: Aligned::new(input.len(batch)),
-            y: Aligned::new(output.len(batch)),
-            dy: Aligned::new(output.len(batch)),
-            given_dy: Aligned::new(output.len(batch)),
-            input,
-            output,
+            capacity: batch,
             layout,
             parameters,
+            training: 0,
         })
+    }
+
+    /// Number of samples.
+    pub fn batch(&self) -> usize {
+        self.batch
+    }
+
+    /// Goes on with so many samples, in the beginnings of the buffers there are: as a model does with the last batch of an
+    /// epoch.
+    ///
+    /// # Panics
+    ///
+    /// If it was not made for as many.
+    pub fn set_batch(&mut self, batch: usize) {
+        assert!(batch <= self.capacity, "made for {} samples, not for {batch}", self.capacity);
+        self.batch = batch;
+    }
+
+    /// Sets the number that the next passes give to layers that draw random numbers; 0 at first.
+    pub fn set_training_number(&mut self, number: u64) {
+        self.training = number;
     }
 
     /// Packs the parameters and computes the output as in training. Returns nothing: see [`y`](Self::y).
     pub fn forward(&mut self) {
-        let block = self.layout.block(0, &self.parameters);
-        self.layer.prepare(self.input.sample(), block, self.prepared.as_mut_slice());
-        self.layer.forward(Forward {
-            x: self.input.view(self.x.as_slice(), self.batch),
-            y: self.output.view_mut(self.y.as_mut_slice(), self.batch),
-            parameters: block,
-            prepared: self.prepared.as_slice(),
-            scratch: self.scratch.as_mut(),
-            training: Some(0),
-        });
+        self.pass(Phase::Training);
+    }
+
+    /// Packs the parameters and computes the output as in prediction, with the working memory of that. No backward pass
+    /// may follow.
+    pub fn infer(&mut self) {
+        self.pass(Phase::Inference);
+    }
+
+    fn pass(&mut self, phase: Phase) {
+        for (i, part) in self.parts.iter_mut().enumerate() {
+            let (before, after) = self.values.split_at_mut(i + 1);
+            let block = self.layout.block(i, &self.parameters);
+            part.layer.prepare(part.input.sample(), block, part.prepared.as_mut_slice());
+            part.layer.forward(Forward {
+                x: part.input.view(before[i].as_slice(), self.batch),
+                y: part.output.view_mut(after[0].as_mut_slice(), self.batch),
+                parameters: block,
+                prepared: part.prepared.as_slice(),
+                scratch: match phase {
+                    Phase::Training => part.scratch.as_mut(),
+                    Phase::Inference => part.inference.as_mut(),
+                },
+                training: (phase == Phase::Training).then_some(self.training),
+            });
+        }
     }
 
     /// Computes the gradients for the last forward pass, with or without that of the input.
     pub fn backward(&mut self, input_gradient: bool) {
-        self.dy.as_mut_slice().copy_from_slice(self.given_dy.as_slice());
-        let dx = self.dx.as_mut_slice();
-        self.layer.backward(Backward {
-            x: self.input.view(self.x.as_slice(), self.batch),
-            y: self.output.view(self.y.as_slice(), self.batch),
-            dy: self.output.view_mut(self.dy.as_mut_slice(), self.batch),
-            dx: input_gradient.then(|| self.input.view_mut(dx, self.batch)),
-            parameters: self.layout.block(0, &self.parameters),
-            gradients: self.layout.block_mut(0, &mut self.gradients),
-            scratch: self.scratch.as_mut(),
-        });
+        let last = self.parts.len();
+        self.slopes[last].as_mut_slice().copy_from_slice(self.given_dy.as_slice());
+        for (i, part) in self.parts.iter_mut().enumerate().rev() {
+            let (before, after) = self.slopes.split_at_mut(i + 1);
+            let dx = before[i].as_mut_slice();
+            part.layer.backward(Backward {
+                x: part.input.view(self.values[i].as_slice(), self.batch),
+                y: part.output.view(self.values[i + 1].as_slice(), self.batch),
+                dy: part.output.view_mut(after[0].as_mut_slice(), self.batch),
+                dx: (i > 0 || input_gradient).then(|| part.input.view_mut(dx, self.batch)),
+                parameters: self.layout.block(i, &self.parameters),
+                gradients: self.layout.block_mut(i, &mut self.gradients),
+                scratch: part.scratch.as_mut(),
+            });
+        }
+    }
+
+    /// Fills with NaN whatever a forward and a backward pass have to overwrite, and all working memory.
+    pub fn spoil(&mut self) {
+        let outputs = self.values.iter_mut().skip(1).chain(&mut self.slopes);
+        let prepared = self.parts.iter_mut().map(|part| &mut part.prepared);
+        outputs.chain(prepared).for_each(|buffer| buffer.as_mut_slice().fill(T::nan()));
+        self.gradients.fill(T::nan());
+        for part in &mut self.parts {
+            for ScratchMut { values, indices } in [part.scratch.as_mut(), part.inference.as_mut()] {
+                values.fill(T::nan());
+                indices.fill(u32::MAX);
+            }
+        }
     }
 
     /// The input.
     pub fn x(&self) -> ArrayViewD<'_, T> {
-        self.input.view(self.x.as_slice(), self.batch)
+        self.parts[0].input.view(self.values[0].as_slice(), self.batch)
     }
 
     /// The input, to be set.
     pub fn x_mut(&mut self) -> ArrayViewMutD<'_, T> {
-        self.input.view_mut(self.x.as_mut_slice(), self.batch)
+        self.parts[0].input.view_mut(self.values[0].as_mut_slice(), self.batch)
     }
 
     /// The output of the last forward pass.
     pub fn y(&self) -> ArrayViewD<'_, T> {
-        self.output.view(self.y.as_slice(), self.batch)
+        let last = self.parts.len();
+        self.parts[last - 1].output.view(self.values[last].as_slice(), self.batch)
     }
 
     /// The output of the last forward pass, to be spoiled by who wants to see it written.
     pub fn y_mut(&mut self) -> ArrayViewMutD<'_, T> {
-        self.output.view_mut(self.y.as_mut_slice(), self.batch)
+        let last = self.parts.len();
+        self.parts[last - 1].output.view_mut(self.values[last].as_mut_slice(), self.batch)
     }
 
     /// The gradient of the output, to be set.
     pub fn dy_mut(&mut self) -> ArrayViewMutD<'_, T> {
-        self.output.view_mut(self.given_dy.as_mut_slice(), self.batch)
+        let last = self.parts.len();
+        self.parts[last - 1].output.view_mut(self.given_dy.as_mut_slice(), self.batch)
     }
 
     /// The gradient of the input from the last backward pass that was asked for it.
     pub fn dx(&self) -> ArrayViewD<'_, T> {
-        self.input.view(self.dx.as_slice(), self.batch)
+        self.parts[0].input.view(self.slopes[0].as_slice(), self.batch)
     }
 
     /// The gradient of the input, to be spoiled by who wants to see it written.
     pub fn dx_mut(&mut self) -> ArrayViewMutD<'_, T> {
-        self.input.view_mut(self.dx.as_mut_slice(), self.batch)
+        self.parts[0].input.view_mut(self.slopes[0].as_mut_slice(), self.batch)
     }
 
     /// Names, shapes and ranges of parameters and gradients.
@@ -163,5 +240,18 @@ impl<T: Scalar> LayerRun<T> {
     /// The gradients, to be spoiled by who wants to see them written.
     pub fn gradients_mut(&mut self) -> &mut [T] {
         &mut self.gradients
+    }
+}
+
+impl<T: Scalar> Part<T> {
+    fn new(layer: Arc<dyn Layer<T>>, input: &[usize], output: &[usize], batch: usize) -> Self {
+        Self {
+            prepared: Aligned::new(layer.prepared_len(input)),
+            scratch: Scratchpad::new(layer.scratch(input, batch, Phase::Training)),
+            inference: Scratchpad::new(layer.scratch(input, batch, Phase::Inference)),
+            input: Extent::new(input),
+            output: Extent::new(output),
+            layer,
+        }
     }
 }

@@ -1,0 +1,430 @@
+//! Everything a loss owes, in one call.
+
+use ndarray::{Array, ArrayD, Axis, Dimension, Slice};
+
+use super::differences::Differences;
+use super::numbers::{Draw, Spacing, float, largest_error, no_nan, of_f64, root_mean_square, same_bits, snake_case};
+use super::threads::{few_and_many, on_one_thread};
+use super::{Failure, Report};
+use crate::data::Targets;
+use crate::error::shape_text;
+use crate::losses::{Loss, LossPass};
+use crate::scalar::Scalar;
+
+/// Largest relative error of a gradient in `f64`.
+const GRADIENT_BOUND: f64 = 1e-6;
+
+/// Largest relative error of what only rounding in `f64` tells apart.
+const ROUNDING_BOUND: f64 = 1e-9;
+
+/// Largest relative error of `f32`.
+const F32_BOUND: f64 = 1e-5;
+
+/// What losses and B times their gradients are taken for at the least when errors are related to them: as for layers.
+const LEAST: f64 = 1e-2;
+
+/// The same for `f32`.
+const LEAST_F32: f64 = 0.1;
+
+/// Elements of the outputs along which the derivative is taken.
+const ELEMENTS: usize = 100;
+
+/// Runs a loss through everything it owes, on a model's outputs `[samples, …]` and their targets.
+///
+/// | what is checked | how |
+/// |---|---|
+/// | targets | [`Loss::check`] takes these, and refuses them for outputs of another size |
+/// | all written | every loss and, if asked for, the whole gradient; without it the losses have the same bits |
+/// | repeated | the same bits again |
+/// | sample alone | its loss has the same bits as in its batch, and its gradient is the same, but divided by 1 |
+/// | threads | the same bits on 1 and on 4 |
+/// | weights | each loss and its gradient are multiplied by its weight |
+/// | gradient of y | that of the mean, against differences in `f64`, as [`LayerCheck`](super::LayerCheck) takes them |
+/// | f32 against f64 | losses and gradient, within 10⁻⁵ |
+/// | after Softmax | if it [fuses](Loss::fuses_softmax) a Softmax: the loss and its gradient are those of the two apart |
+///
+/// A loss that fuses a Softmax is checked twice, with the outputs as they are and with the outputs as logits.
+///
+/// # Errors
+///
+/// The report, if anything is not as it should be.
+///
+/// # Panics
+///
+/// If there are not as many targets as outputs.
+///
+/// ```
+/// use plywood::losses::CategoricalCrossentropy;
+/// use plywood::ndarray::array;
+/// use plywood::testing::check_loss;
+///
+/// let (outputs, classes) = (array![[0.7, 0.2, 0.1], [0.3, 0.3, 0.4]], array![0_usize, 2]);
+/// println!("{}", check_loss(CategoricalCrossentropy::new(), &outputs, classes)?);
+/// # Ok::<(), plywood::testing::Failure>(())
+/// ```
+pub fn check_loss<L, D>(loss: L, outputs: &Array<f64, D>, targets: impl Into<Targets<f64>>) -> Result<Report, Failure>
+where
+    L: Loss<f32> + Loss<f64>,
+    D: Dimension,
+{
+    let case = Case { y: outputs.as_standard_layout().into_owned().into_dyn(), targets: targets.into() };
+    assert_eq!(case.batch(), case.targets.len(), "there must be a target for each output");
+    let samples = if case.batch() == 1 { "1 sample".to_owned() } else { format!("{} samples", case.batch()) };
+    let mut report =
+        Report::new(format!("{} on {}, {samples}", Loss::<f64>::name(&loss), shape_text(&case.y.shape()[1..])));
+    let accepted = case.accepted::<f32>(&loss).and(case.accepted::<f64>(&loss));
+    let refused = accepted.is_err();
+    report.note("targets", accepted);
+    if refused {
+        return report.finish();
+    }
+    let logits: &[bool] = if Loss::<f64>::fuses_softmax(&loss) { &[false, true] } else { &[false] };
+    for &from_logits in logits {
+        let check = LossCheck { loss: &loss, from_logits };
+        on_one_thread(|| check.run(&case, &mut report));
+    }
+    report.finish()
+}
+
+/// A model's outputs and their targets.
+#[derive(Debug, Clone)]
+struct Case {
+    y: ArrayD<f64>,
+    targets: Targets<f64>,
+}
+
+/// What a loss makes of them.
+#[derive(Debug)]
+struct Made<T> {
+    losses: Vec<T>,
+    dy: Vec<T>,
+}
+
+#[derive(Debug)]
+struct LossCheck<'a, L> {
+    loss: &'a L,
+    from_logits: bool,
+}
+
+impl Case {
+    fn batch(&self) -> usize {
+        self.y.shape()[0]
+    }
+
+    /// Elements of an output.
+    fn len(&self) -> usize {
+        self.y.len() / self.batch().max(1)
+    }
+
+    /// One of the samples by itself.
+    fn sample(&self, sample: usize) -> Self {
+        let slice = Slice::from(sample..sample + 1);
+        let targets = match &self.targets {
+            Targets::Classes(classes) => Targets::Classes(classes.slice_axis(Axis(0), slice).to_owned()),
+            Targets::Values(values) => Targets::Values(values.slice_axis(Axis(0), slice).to_owned()),
+        };
+        Self { y: self.y.slice_axis(Axis(0), slice).to_owned(), targets }
+    }
+
+    fn targets<T: Scalar>(&self) -> Targets<T> {
+        match &self.targets {
+            Targets::Classes(classes) => Targets::Classes(classes.clone()),
+            Targets::Values(values) => Targets::Values(values.mapv(T::of)),
+        }
+    }
+
+    fn accepted<T: Scalar>(&self, loss: &impl Loss<T>) -> Result<String, String> {
+        snake_case("the name", loss.name())?;
+        let (output, targets) = (&self.y.shape()[1..], self.targets::<T>());
+        loss.check(output, &targets.view()).map_err(|error| error.to_string())?;
+        // one class too few, or rows of another length
+        let mut other = output.to_vec();
+        let Some(size) = other.last_mut() else { return Ok("taken".to_owned()) };
+        *size = match &self.targets {
+            Targets::Classes(classes) => classes.iter().copied().max().unwrap_or(0),
+            Targets::Values(_) => *size + 1,
+        };
+        match loss.check(&other, &targets.view()) {
+            Ok(()) => Err(format!("taken also for outputs of shape {}", shape_text(&other))),
+            Err(_) => Ok(format!("taken; refused for outputs of shape {}", shape_text(&other))),
+        }
+    }
+}
+
+impl<L: Loss<f32> + Loss<f64>> LossCheck<'_, L> {
+    fn run(&self, case: &Case, report: &mut Report) {
+        let mode = if self.from_logits { ", from logits" } else { "" };
+        for ((name, narrow), (_, wide)) in self.bits::<f32>(case).into_iter().zip(self.bits::<f64>(case)) {
+            let narrow = narrow.map_err(|problem| format!("f32: {problem}"));
+            report.note(format!("{name}{mode}"), narrow.and(wide.map_err(|problem| format!("f64: {problem}"))));
+        }
+        let mut measure = |name: &str, (losses, dy): (f64, f64), bound| {
+            let of = format!("losses {losses:.1e}, gradient {dy:.1e}");
+            report.measure(format!("{name}{mode}"), losses.max(dy), bound, of);
+        };
+        let plain = self.evaluate::<f64>(case, None);
+        measure("weights", self.weights(case, &plain), ROUNDING_BOUND);
+        let narrow = self.evaluate::<f32>(case, None);
+        measure("f32 against f64", narrow.errors(&plain, LEAST_F32), F32_BOUND);
+        if self.from_logits {
+            measure("after Softmax", self.after_softmax(case, &plain), ROUNDING_BOUND);
+        }
+        let (error, of) = self.gradient(case, &plain);
+        report.measure(format!("gradient of y{mode}"), error, GRADIENT_BOUND, of);
+    }
+
+    fn evaluate<T: Scalar>(&self, case: &Case, weights: Option<&[f64]>) -> Made<T>
+    where
+        L: Loss<T>,
+    {
+        let mut dy = ArrayD::from_elem(case.y.raw_dim(), T::nan());
+        let losses = self.losses(case, weights, Some(&mut dy));
+        Made { losses, dy: dy.into_raw_vec_and_offset().0 }
+    }
+
+    fn losses<T: Scalar>(&self, case: &Case, weights: Option<&[f64]>, dy: Option<&mut ArrayD<T>>) -> Vec<T>
+    where
+        L: Loss<T>,
+    {
+        let weights = weights.map(of_f64::<T>);
+        let mut losses = vec![T::nan(); case.batch()];
+        self.loss.evaluate(LossPass {
+            y: case.y.mapv(T::of).view(),
+            from_logits: self.from_logits,
+            targets: case.targets().view(),
+            weights: weights.as_deref(),
+            losses: &mut losses,
+            dy: dy.map(|dy| dy.view_mut()),
+        });
+        losses
+    }
+
+    /// What is checked to the last bit.
+    fn bits<T: Scalar>(&self, case: &Case) -> [(&'static str, Result<String, String>); 4]
+    where
+        L: Loss<T>,
+    {
+        let made = self.evaluate::<T>(case, None);
+        [
+            ("all written", self.all_written(case, &made)),
+            ("repeated", self.evaluate(case, None).same(&made, "again").map(|()| "the same again".to_owned())),
+            ("sample alone", self.sample_alone(case, &made)),
+            ("threads", self.threads::<T>(case)),
+        ]
+    }
+
+    fn all_written<T: Scalar>(&self, case: &Case, made: &Made<T>) -> Result<String, String>
+    where
+        L: Loss<T>,
+    {
+        no_nan("losses", &made.losses)?;
+        no_nan("dy", &made.dy)?;
+        same_bits("without the gradient, losses", &self.losses(case, None, None), &made.losses)?;
+        Ok("losses, and the gradient if asked for".to_owned())
+    }
+
+    fn sample_alone<T: Scalar>(&self, case: &Case, made: &Made<T>) -> Result<String, String>
+    where
+        L: Loss<T>,
+    {
+        let batch = T::of(case.batch() as f64);
+        for sample in 0..case.batch() {
+            let alone = self.evaluate::<T>(&case.sample(sample), None);
+            same_bits(&format!("of sample {sample} alone, losses"), &alone.losses, &made.losses[sample..=sample])?;
+            let dy: Vec<T> = made.dy[sample * case.len()..][..case.len()].iter().map(|&dy| dy * batch).collect();
+            let error = largest_error(&alone.dy, &dy, 0.0);
+            // one division is rounded here, another there
+            if error > 4.0 * float(T::epsilon()) {
+                return Err(format!("of sample {sample} alone, the gradient is off by {error:.1e}"));
+            }
+        }
+        Ok("as in its batch".to_owned())
+    }
+
+    fn threads<T: Scalar>(&self, case: &Case) -> Result<String, String>
+    where
+        L: Loss<T>,
+    {
+        let [(_, one), (many, others)] = few_and_many(|| self.evaluate::<T>(case, None));
+        others.same(&one, &format!("on {many} threads"))?;
+        Ok(format!("the same on 1 and on {many}"))
+    }
+
+    /// How far weighted losses and gradient are from those without weights, multiplied by them. One of the weights is 0.
+    fn weights(&self, case: &Case, plain: &Made<f64>) -> (f64, f64) {
+        let mut weights = Draw::new(0, 0).numbers(case.batch(), [0.25, 2.0], Spacing::Free);
+        weights[case.batch() - 1] = 0.0;
+        let made = self.evaluate::<f64>(case, Some(&weights));
+        let losses: Vec<f64> = plain.losses.iter().zip(&weights).map(|(loss, weight)| loss * weight).collect();
+        let dy: Vec<f64> = plain.dy.iter().enumerate().map(|(i, dy)| dy * weights[i / case.len()]).collect();
+        made.errors(&Made { losses, dy }, 0.0)
+    }
+
+    /// How far losses and gradient from logits are from those of probabilities that a Softmax makes of them.
+    fn after_softmax(&self, case: &Case, fused: &Made<f64>) -> (f64, f64) {
+        let classes = case.y.shape().last().copied().unwrap_or(1);
+        let mut apart = case.clone();
+        let p = apart.y.as_slice_mut().expect("made in standard layout");
+        for row in p.chunks_exact_mut(classes) {
+            let largest = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            row.iter_mut().for_each(|y| *y = (*y - largest).exp());
+            let sum: f64 = row.iter().sum();
+            row.iter_mut().for_each(|y| *y /= sum);
+        }
+        let Made { losses, mut dy } = LossCheck { loss: self.loss, from_logits: false }.evaluate::<f64>(&apart, None);
+        let p = apart.y.as_slice().expect("made in standard layout");
+        for (dy, p) in dy.chunks_exact_mut(classes).zip(p.chunks_exact(classes)) {
+            let mean: f64 = dy.iter().zip(p).map(|(dy, p)| dy * p).sum();
+            dy.iter_mut().zip(p).for_each(|(dy, p)| *dy = p * (*dy - mean));
+        }
+        fused.errors(&Made { losses, dy }, LEAST)
+    }
+
+    fn gradient(&self, case: &Case, made: &Made<f64>) -> (f64, String) {
+        let shares = vec![1.0 / case.batch() as f64; case.batch()];
+        let differences = Differences { y: &made.losses, weights: &shares, bound: GRADIENT_BOUND };
+        let typical = root_mean_square(made.dy.iter().copied()).max(LEAST / case.batch() as f64);
+        let mut moved = case.clone();
+        let (mut worst, mut kinks) = (0.0_f64, 0);
+        let indices = Draw::new(0, 0).indices(made.dy.len(), ELEMENTS);
+        for &i in &indices {
+            let start = case.y.as_slice().expect("made in standard layout")[i];
+            let put = |moved: &mut Case, y| moved.y.as_slice_mut().expect("made in standard layout")[i] = y;
+            let result = differences.compare(made.dy[i], typical, |step, losses| {
+                put(&mut moved, start + step);
+                *losses = self.losses(&moved, None, None);
+            });
+            put(&mut moved, start);
+            worst = worst.max(result.error);
+            kinks += usize::from(result.kink);
+        }
+        (worst, format!("{} of {} elements, {kinks} on a kink", indices.len(), made.dy.len()))
+    }
+}
+
+impl<T: Scalar> Made<T> {
+    /// How far losses and gradient are from others.
+    fn errors(&self, expected: &Made<f64>, least: f64) -> (f64, f64) {
+        let batch = self.losses.len() as f64;
+        let losses = largest_error(&self.losses, &expected.losses, least);
+        (losses, largest_error(&self.dy, &expected.dy, least / batch))
+    }
+
+    fn same(&self, expected: &Self, when: &str) -> Result<(), String> {
+        same_bits(&format!("{when}, losses"), &self.losses, &expected.losses)?;
+        same_bits(&format!("{when}, dy"), &self.dy, &expected.dy)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::{Array1, array};
+
+    use super::*;
+    use crate::data::TargetsView;
+    use crate::losses::{CategoricalCrossentropy, MeanSquaredError};
+
+    /// What is wrong with a loss.
+    #[derive(Debug, Clone, Copy, PartialEq)]
+    enum Fault {
+        None,
+        TakesAnyTargets,
+        GradientNotWritten,
+        LossDependsOnGradient,
+        GradientOfSum,
+        DependsOnThreads,
+        IgnoresWeights,
+        WrongGradient,
+        CoarseF32,
+        NoSoftmax,
+    }
+
+    /// The sum of squares of what is asked for, as a class or as a row.
+    #[derive(Debug)]
+    struct Faulty {
+        fault: Fault,
+    }
+
+    impl<T: Scalar> Loss<T> for Faulty {
+        fn name(&self) -> &'static str {
+            "faulty"
+        }
+
+        fn check(&self, output: &[usize], targets: &TargetsView<'_, T>) -> crate::Result<()> {
+            match self.fault {
+                Fault::TakesAnyTargets => Ok(()),
+                _ => crate::losses::check_class_targets("faulty", output, targets),
+            }
+        }
+
+        fn fuses_softmax(&self) -> bool {
+            self.fault == Fault::NoSoftmax
+        }
+
+        fn evaluate(&self, mut pass: LossPass<'_, T>) {
+            let TargetsView::Classes(classes) = pass.targets else { panic!("only classes") };
+            let batch = T::of(classes.len() as f64);
+            let few = T::of(1e-3);
+            let extra = match self.fault {
+                Fault::LossDependsOnGradient if pass.dy.is_some() => few,
+                Fault::DependsOnThreads => T::of(rayon::current_num_threads() as f64),
+                Fault::CoarseF32 if T::NAME == f32::NAME => few,
+                _ => T::zero(),
+            };
+            for (sample, &class) in classes.iter().enumerate() {
+                let weight = match self.fault {
+                    Fault::IgnoresWeights => T::one(),
+                    _ => pass.weights.map_or(T::one(), |weights| weights[sample]),
+                };
+                let y = pass.y[[sample, class]];
+                pass.losses[sample] = weight * (y * y + extra);
+                let Some(dy) = &mut pass.dy else { continue };
+                if self.fault != Fault::GradientNotWritten {
+                    dy.index_axis_mut(Axis(0), sample).fill(T::zero());
+                }
+                let factor = if self.fault == Fault::WrongGradient { 2.00001 } else { 2.0 };
+                let share = if self.fault == Fault::GradientOfSum { T::one() } else { T::one() / batch };
+                dy[[sample, class]] = T::of(factor) * y * weight * share;
+            }
+        }
+    }
+
+    fn failed(fault: Fault) -> Vec<String> {
+        let outputs = array![[0.5, 1.5], [-0.75, 2.0], [0.25, 0.125]];
+        let result = check_loss(Faulty { fault }, &outputs, array![1_usize, 0, 1]);
+        result.map_or_else(|failure| failure.failed().map(|check| check.name.clone()).collect(), |_| vec![])
+    }
+
+    #[test]
+    fn every_fault_is_found() {
+        assert_eq!(failed(Fault::None), [""; 0]);
+        for (fault, check) in [
+            (Fault::TakesAnyTargets, "targets"),
+            (Fault::GradientNotWritten, "all written"),
+            (Fault::LossDependsOnGradient, "all written"),
+            (Fault::GradientOfSum, "sample alone"),
+            (Fault::DependsOnThreads, "threads"),
+            (Fault::IgnoresWeights, "weights"),
+            (Fault::WrongGradient, "gradient of y"),
+            (Fault::CoarseF32, "f32 against f64"),
+            (Fault::NoSoftmax, "after Softmax, from logits"),
+        ] {
+            let failed = failed(fault);
+            assert!(failed.iter().any(|name| name == check), "{fault:?}: {failed:?}");
+        }
+    }
+
+    #[test]
+    fn targets_that_the_loss_refuses_fail() {
+        let failure = check_loss(MeanSquaredError, &array![[0.5, 1.5]], array![1_usize]).unwrap_err();
+        assert_eq!(failure.report().checks().len(), 1);
+        assert!(failure.to_string().contains("FAILED targets  mean_squared_error: got class indices"), "{failure}");
+    }
+
+    #[test]
+    fn one_sample_and_class_0_alone_will_do() {
+        let loss = CategoricalCrossentropy::new();
+        check_loss(loss, &array![[0.75, 0.25]], array![0_usize]).unwrap();
+        check_loss(MeanSquaredError, &Array1::from(vec![0.5, 1.5]), Array1::from(vec![0.25, 2.0])).unwrap();
+    }
+}

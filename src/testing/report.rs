@@ -1,0 +1,142 @@
+//! What a check found: a line for each thing looked at.
+
+use std::fmt;
+
+/// All that was looked at and found to be as it should. It prints as a table, a line a check:
+///
+/// ```
+/// use plywood::layers::ReLU;
+/// use plywood::testing::check_layer;
+///
+/// println!("{}", check_layer(ReLU::new(), [5])?);
+/// # Ok::<(), plywood::testing::Failure>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct Report {
+    subject: String,
+    checks: Vec<Check>,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Check {
+    /// What it was, such as `gradient of kernel`.
+    pub name: String,
+    /// Whether it is as it should be.
+    pub passed: bool,
+    /// What was found.
+    pub detail: String,
+    /// The largest error found, where errors were measured.
+    pub error: Option<f64>,
+}
+
+impl Report {
+    pub(super) fn new(subject: impl Into<String>) -> Self {
+        Self { subject: subject.into(), checks: vec![] }
+    }
+
+    /// Notes what a check found: `Ok` or `Err` with the words for it.
+    pub(super) fn note(&mut self, name: impl Into<String>, found: Result<String, String>) {
+        let passed = found.is_ok();
+        let detail = found.unwrap_or_else(|problem| problem);
+        self.checks.push(Check { name: name.into(), passed, detail, error: None });
+    }
+
+    /// Notes a measured error, which must not be above the bound.
+    pub(super) fn measure(&mut self, name: impl Into<String>, error: f64, bound: f64, of: impl fmt::Display) {
+        let detail = format!("error {error:.1e}, at most {bound:.0e} allowed; {of}");
+        // a NaN is not at most anything
+        self.checks.push(Check { name: name.into(), passed: error <= bound, detail, error: Some(error) });
+    }
+
+    pub(super) fn finish(self) -> Result<Self, Failure> {
+        if self.checks.iter().all(|check| check.passed) { Ok(self) } else { Err(Failure { report: self }) }
+    }
+
+    /// What was checked, and on what: `conv2d on 7×6×3, 3 samples, seed 0`.
+    pub fn subject(&self) -> &str {
+        &self.subject
+    }
+
+    /// Everything looked at, in order.
+    pub fn checks(&self) -> &[Check] {
+        &self.checks
+    }
+
+    /// The largest error among the checks whose names begin like this; 0 if there is none.
+    pub fn largest_error(&self, name: &str) -> f64 {
+        let errors = self.checks.iter().filter(|check| check.name.starts_with(name)).filter_map(|check| check.error);
+        errors.fold(0.0, f64::max)
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let failed = self.checks.iter().filter(|check| !check.passed).count();
+        match failed {
+            0 => write!(f, "{}: all {} checks passed", self.subject, self.checks.len())?,
+            _ => write!(f, "{}: {failed} of {} checks failed", self.subject, self.checks.len())?,
+        }
+        let width = self.checks.iter().map(|check| check.name.chars().count()).max().unwrap_or(0);
+        for Check { name, passed, detail, .. } in &self.checks {
+            write!(f, "\n  {} {name:<width$}  {detail}", if *passed { "ok    " } else { "FAILED" })?;
+        }
+        Ok(())
+    }
+}
+
+/// A [`Report`] in which something is not as it should be. As an error, and also in a test that unwraps it, it prints the
+/// whole table.
+#[derive(Clone, PartialEq)]
+pub struct Failure {
+    report: Report,
+}
+
+impl Failure {
+    /// All checks, the failed ones and the others.
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+
+    /// Those that failed.
+    pub fn failed(&self) -> impl Iterator<Item = &Check> {
+        self.report.checks.iter().filter(|check| !check.passed)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.report, f)
+    }
+}
+
+impl fmt::Debug for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.report, f)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_prints_a_line_a_check() {
+        let mut report = Report::new("relu on 5");
+        report.note("plan", Ok("output 5".to_owned()));
+        report.measure("gradient of x", 2.5e-11, 1e-6, "15 elements");
+        let passed = "relu on 5: all 2 checks passed\n  \
+                      ok     plan           output 5\n  \
+                      ok     gradient of x  error 2.5e-11, at most 1e-6 allowed; 15 elements";
+        assert_eq!(report.clone().finish().unwrap().to_string(), passed);
+
+        report.measure("gradient of w", f64::NAN, 1e-6, "3 elements");
+        let failure = report.finish().unwrap_err();
+        assert_eq!(failure.failed().map(|check| check.name.as_str()).collect::<Vec<_>>(), ["gradient of w"]);
+        assert!(format!("{failure:?}").starts_with("relu on 5: 1 of 3 checks failed\n"), "{failure:?}");
+        assert_eq!(failure.report().largest_error("gradient of"), 2.5e-11);
+    }
+}
