@@ -163,6 +163,16 @@ pub enum Error {
         /// What the operating system said.
         source: std::io::Error,
     },
+    /// A text is not the history of a run.
+    #[error("{}, line {line}: {problem}", path.as_deref().unwrap_or("the history".as_ref()).display())]
+    History {
+        /// The file, if it came from one.
+        path: Option<PathBuf>,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// A file is not a valid IDX file.
     #[cfg(feature = "datasets")]
     #[error("{}: {problem}", path.display())]

@@ -1,6 +1,7 @@
 //! Deep-learning layers for the CPU.
 #![forbid(unsafe_code)]
 
+pub mod callbacks;
 pub mod data;
 mod error;
 pub mod initializers;
@@ -10,7 +11,12 @@ pub mod losses;
 pub mod metrics;
 pub mod model;
 pub mod optimizers;
+#[cfg(feature = "plot")]
+pub mod plot;
+pub mod progress;
 mod random;
+#[cfg(feature = "plot")]
+pub mod report;
 mod scalar;
 mod shape;
 pub mod testing;
@@ -24,11 +30,12 @@ pub use shape::{Padding, Size2D};
 
 /// What most programs need: `use plywood::prelude::*;`.
 pub mod prelude {
+    pub use crate::callbacks::{Callback, Control};
     pub use crate::data::{Dataset, Targets};
     pub use crate::layers::{Activation, Conv2D, Dense, Flatten, Layer, MaxPooling2D, ReLU, Softmax};
     pub use crate::losses::{CategoricalCrossentropy, Loss, MeanSquaredError};
     pub use crate::metrics::{Accuracy, Metric};
-    pub use crate::model::{Callback, Control, Fit, History, Sequential, Trainer, Verbosity};
+    pub use crate::model::{Fit, History, Sequential, Trainer, Verbosity};
     pub use crate::optimizers::{Optimizer, RMSprop, SGD};
     pub use crate::{Error, Initializer, Padding, Result, Scalar, Size2D};
 }

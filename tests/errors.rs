@@ -7,8 +7,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use common::{bits, numbers};
 use ndarray_rand::rand::{Rng, SeedableRng};
+use plywood::callbacks::{BatchEnd, Callback, Control};
 use plywood::data::one_hot;
-use plywood::model::{Callback, Control, SequentialBuilder};
+use plywood::model::SequentialBuilder;
 use plywood::ndarray::{Array1, Array2, Array4, ArrayD, Axis, IxDyn, Slice, array};
 use plywood::optimizers::Adam;
 use plywood::prelude::*;
@@ -527,9 +528,9 @@ fn a_loss_that_is_not_finite() {
 fn a_callback_that_spoils_the_learning_rate() {
     struct Spoiler;
     impl Callback for Spoiler {
-        fn batch_end(&mut self, trainer: &mut Trainer, _: usize, _: f64) -> Control {
+        fn batch_end(&mut self, trainer: &mut Trainer, _: &BatchEnd) -> plywood::Result<Control> {
             trainer.optimizer_mut().set_learning_rate(f64::NAN);
-            Control::Continue
+            Ok(Control::Continue)
         }
     }
     let data = dataset(samples(9), Array1::from_shape_fn(9, |i| i % 3));

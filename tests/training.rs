@@ -8,7 +8,8 @@ use std::collections::BTreeSet;
 use common::{bits, numbers};
 use plywood::data::{Batches, epoch_order};
 
-use plywood::model::{Callback, Control, EpochEnd, NamedLayer, Predictor};
+use plywood::callbacks::{BatchEnd, Callback, Control, EpochEnd};
+use plywood::model::{NamedLayer, Predictor};
 use plywood::ndarray::{Array1, Array2, ArrayD, Axis, Slice, array};
 use plywood::prelude::*;
 
@@ -176,13 +177,13 @@ fn a_history_has_the_names_of_keras() {
 fn predictions_and_evaluations_do_not_disturb_training() {
     struct Meddler<'d>(&'d Dataset);
     impl Callback for Meddler<'_> {
-        fn batch_end(&mut self, trainer: &mut Trainer, _: usize, _: f64) -> Control {
-            trainer.model().predict(self.0.inputs()).unwrap();
-            Control::Continue
+        fn batch_end(&mut self, trainer: &mut Trainer, _: &BatchEnd) -> Result<Control> {
+            trainer.model().predict(self.0.inputs())?;
+            Ok(Control::Continue)
         }
-        fn epoch_end(&mut self, trainer: &mut Trainer, _: &EpochEnd<'_>) -> Control {
-            trainer.evaluate(self.0).unwrap();
-            Control::Continue
+        fn epoch_end(&mut self, trainer: &mut Trainer, _: &EpochEnd<'_>) -> Result<Control> {
+            trainer.evaluate(self.0)?;
+            Ok(Control::Continue)
         }
     }
     let images = Dataset::new(numbers(&[9, 6, 6, 2], 1), Array1::from_shape_fn(9, |i| i % 3)).unwrap();
@@ -285,9 +286,9 @@ fn a_callback_can_end_training() {
         batches: usize,
     }
     impl Callback for Stopper {
-        fn batch_end(&mut self, trainer: &mut Trainer, batch: usize, loss: f64) -> Control {
-            assert!(loss > 0.0 && (1..=3).contains(&batch));
-            if trainer.step() as usize == self.batches { Control::Stop } else { Control::Continue }
+        fn batch_end(&mut self, trainer: &mut Trainer, batch: &BatchEnd) -> Result<Control> {
+            assert!(batch.loss > 0.0 && (1..=3).contains(&batch.batch));
+            Ok(if trainer.step() as usize == self.batches { Control::Stop } else { Control::Continue })
         }
     }
     for (batches, epochs) in [(1, 1), (3, 1), (5, 2)] {

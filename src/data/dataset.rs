@@ -192,7 +192,7 @@ fn split_off<A: Clone, D: Dimension>(array: &mut Array<A, D>, start: usize) -> A
 ///
 /// ⌊`samples` · (1 − `fraction`)⌋, computed as Keras does, so that both hold out the same samples. That is
 /// `samples` − ⌈`samples` · `fraction`⌉ but for the rounding of the two products.
-fn validation_start(samples: usize, fraction: f64) -> Result<usize> {
+pub(crate) fn validation_start(samples: usize, fraction: f64) -> Result<usize> {
     let invalid = |got, expected| Error::InvalidParameter {
         owner: "validation split".to_owned(),
         parameter: "fraction",
