@@ -98,9 +98,8 @@ impl<T: Scalar> Layer<T> for Halve {
         Ok(Plan::new(input))
     }
 
-    fn scratch(&self, input: &[usize], batch: usize, phase: Phase) -> Scratch {
-        let values = if phase == Phase::Training { batch * input.iter().product::<usize>() } else { 0 };
-        Scratch { values, indices: 0 }
+    fn scratch(&self, input: &[usize], batch: usize, _: Phase) -> Scratch {
+        Scratch { values: batch * input.iter().product::<usize>(), indices: 0 }
     }
 
     fn forward(&self, mut pass: Forward<'_, T>) {
