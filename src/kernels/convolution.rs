@@ -279,7 +279,7 @@ impl Convolution {
                 None if !self.geometry.is_padded() => {
                     let pixel = first * self.geometry.output[1];
                     let epilogue = Epilogue { bias, relu: self.relu };
-                    self.forward_rows(x, self.windows().from_row(pixel), prepared, epilogue, y.slice);
+                    self.forward_rows(x, self.windows().starting_at(pixel), prepared, epilogue, y.slice);
                 }
                 None => self.forward_padded(x, first..first + count, prepared, bias, y.slice, padded),
                 Some(pool) => {
@@ -370,7 +370,7 @@ impl Convolution {
                 self.pad(input, self.input_rows(unpooled_rows), padded);
                 self.forward_rows(padded, self.windows(), prepared, epilogue, unpooled);
             } else {
-                self.forward_rows(input, self.windows().from_row(first * columns), prepared, epilogue, unpooled);
+                self.forward_rows(input, self.windows().starting_at(first * columns), prepared, epilogue, unpooled);
             }
 
             let range = (done - rows.start) * self.output_row()..(done + count - rows.start) * self.output_row();
@@ -724,7 +724,7 @@ impl Convolution {
                 rows: dy.len() / self.filters,
                 columns: self.geometry.input[2],
                 c: &mut dx[offset..],
-                c_rows: self.windows().from_row(rows.start * self.geometry.output[1]),
+                c_rows: self.windows().starting_at(rows.start * self.geometry.output[1]),
                 resume: true,
                 epilogue: Epilogue::default(),
             }
@@ -776,6 +776,7 @@ mod tests {
         dbias: Vec<f64>,
     }
 
+    #[expect(clippy::too_many_arguments, reason = "the operands of all passes")]
     fn plain(
         g: &Geometry,
         filters: usize,
@@ -797,7 +798,7 @@ mod tests {
         for n in 0..batch {
             for oy in 0..g.output[0] {
                 for ox in 0..g.output[1] {
-                    for f in 0..filters {
+                    for (f, &bias) in bias.iter().enumerate() {
                         let mut taps = vec![];
                         for ky in 0..g.size[0] {
                             for kx in 0..g.size[1] {
@@ -808,7 +809,7 @@ mod tests {
                                 }
                             }
                         }
-                        let sum: f64 = taps.iter().map(|&(i, w)| x[i] * kernel[w]).sum::<f64>() + bias[f];
+                        let sum: f64 = taps.iter().map(|&(i, w)| x[i] * kernel[w]).sum::<f64>() + bias;
                         let gradient = if relu && sum <= 0.0 { 0.0 } else { dy[out.y.len()] };
                         out.y.push(if relu { sum.max(0.0) } else { sum });
                         out.dbias[f] += gradient;
