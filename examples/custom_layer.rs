@@ -5,6 +5,7 @@
 use plywood::layers::{Backward, Forward, ParameterSpec, Plan};
 use plywood::ndarray::{Array1, Array2, Axis, Zip};
 use plywood::prelude::*;
+use plywood::testing::check_layer;
 
 /// Slopes a `[features]`, all 0.25 at first (He et al., *Delving deep into rectifiers*, 2015).
 #[derive(Debug, Clone)]
@@ -42,7 +43,8 @@ fn derivative<T: Scalar>(x: T, slope: T) -> T {
     if x > T::zero() { T::one() } else { slope }
 }
 
-fn main() -> Result<()> {
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    println!("{}\n", check_layer(PReLU, [5])?);
     // points of a square: inside a circle or not
     let points = Array2::from_shape_fn((2000, 2), |(i, j)| ((i * [7, 13][j]) % [401, 397][j]) as f32 / 200.0 - 1.0);
     let inside: Array1<usize> = points.outer_iter().map(|p| usize::from(p.dot(&p) < 0.6)).collect();

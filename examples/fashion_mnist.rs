@@ -8,7 +8,7 @@
 
 mod common;
 
-use common::{Options, Outcome};
+use common::{Failure, Options, Outcome};
 use plywood::callbacks::EarlyStopping;
 use plywood::prelude::*;
 use plywood::report::Report;
@@ -22,11 +22,11 @@ const CLASSES: [&str; 10] =
 fn main() -> Outcome {
     let options = Options::parse();
     let data = options.load(FOLDER).map_err(|error| match error {
-        Error::MissingFile { .. } => format!(
+        Error::MissingFile { .. } => Failure::from(format!(
             "{error}\n\nFashion-MNIST is Debian's package dataset-fashion-mnist (apt-get install dataset-fashion-mnist); \
              its four files in any other folder are found with --data DIR"
-        ),
-        other => other.to_string(),
+        )),
+        other => other.into(),
     })?;
 
     let convolution = |filters| Conv2D::new(filters, 3).activation(Activation::ReLU);

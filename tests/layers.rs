@@ -326,13 +326,13 @@ fn optimizers() {
                     table.note(&optimizer, check_optimizer(optimizer));
                 }
             }
-            for start in [Adam::default(), Adam::pytorch()] {
+            for start in [Adam::default(), Adam::pytorch(), Adam::default().amsgrad(true)] {
                 let optimizer = start.weight_decay(weight_decay).beta_1(momentum);
                 table.note(&optimizer, check_optimizer(optimizer));
             }
         }
     }
-    table.finish(48);
+    table.finish(52);
 }
 
 #[test]

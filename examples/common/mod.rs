@@ -1,7 +1,7 @@
 //! What the MNIST examples share: options, data, and where they leave what they made.
 #![allow(dead_code, unreachable_pub, reason = "each example is a program of its own and uses a part of this")]
 
-use std::error::Error;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
@@ -9,7 +9,23 @@ use plywood::data::Mnist;
 use plywood::progress::spinner;
 
 /// What an example's `main` returns.
-pub type Outcome = Result<(), Box<dyn Error>>;
+pub type Outcome = Result<(), Failure>;
+
+/// What went wrong, for people to read.
+pub struct Failure(String);
+
+impl<E: fmt::Display> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// This is how `main` prints it.
+impl fmt::Debug for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
 
 /// The options of an example. Each has its default in the example itself.
 #[derive(Debug, Parser)]

@@ -24,9 +24,9 @@ use std::ops::Range;
 
 use super::dispatch::vectorized;
 use super::elementwise::{mask_relu, sum_parts, sum_rows};
-use super::pack::{pack, pack_here, pack_transposed, packed_len, transpose};
+use super::pack::{is_packed, pack, pack_here, pack_transposed, packed_len, transpose};
 use super::parallel::{Chunks, MAX_TASKS, each_task, items_per_task};
-use super::pooling::{max_pool, scatter_to_argmax};
+use super::pooling::{max_pool, scatter_to_argmax, unpool};
 use super::sparse_gradient::{self, Entries};
 use super::tile::{Epilogue, Lattice, Product, Walk};
 use crate::scalar::Scalar;
@@ -228,10 +228,15 @@ impl Convolution {
         self.kept_indices(batch) + batch.min(self.most_groups()) * self.group_sizes::<f32>().indices
     }
 
+    /// Whether pooling windows do not overlap, so that each output of the convolution belongs to one at the most.
+    fn pools_apart(&self) -> bool {
+        self.pool.is_some_and(|pool| pool.strides[0] >= pool.size[0] && pool.strides[1] >= pool.size[1])
+    }
+
     /// Whether the backward pass lists the gradients that are not zero: where pooling leaves few, each for one pixel.
     fn is_sparse(&self) -> bool {
-        let apart = |pool: &Geometry| pool.strides[0] >= pool.size[0] && pool.strides[1] >= pool.size[1];
-        self.pool.is_some_and(|pool| apart(&pool) && pool.size[0] * pool.size[1] >= 3)
+        self.pools_apart()
+            && self.pool.is_some_and(|pool| pool.size[0] * pool.size[1] >= 3)
             && self.geometry.dilation[1] == 1
             && self.window().len >= SPARSE_ROW
             && u32::try_from(self.geometry.padded_len()).is_ok()
@@ -274,7 +279,7 @@ impl Convolution {
                 None if !self.geometry.is_padded() => {
                     let pixel = first * self.geometry.output[1];
                     let epilogue = Epilogue { bias, relu: self.relu };
-                    self.forward_rows(x, self.windows().from_row(pixel), prepared, epilogue, y.slice);
+                    self.forward_rows(x, self.windows().starting_at(pixel), prepared, epilogue, y.slice);
                 }
                 None => self.forward_padded(x, first..first + count, prepared, bias, y.slice, padded),
                 Some(pool) => {
@@ -365,7 +370,7 @@ impl Convolution {
                 self.pad(input, self.input_rows(unpooled_rows), padded);
                 self.forward_rows(padded, self.windows(), prepared, epilogue, unpooled);
             } else {
-                self.forward_rows(input, self.windows().from_row(first * columns), prepared, epilogue, unpooled);
+                self.forward_rows(input, self.windows().starting_at(first * columns), prepared, epilogue, unpooled);
             }
 
             let range = (done - rows.start) * self.output_row()..(done + count - rows.start) * self.output_row();
@@ -418,6 +423,14 @@ impl Convolution {
         (GROUP_ELEMENTS / (self.depth() * self.filters)).clamp(1, GROUPS)
     }
 
+    /// Images that a group takes at a time: several, if they lie ready as they are and are small, so that sums are long.
+    fn images_at_a_time(&self) -> usize {
+        match self.geometry.is_padded() || self.pool.is_some() {
+            true => 1,
+            false => (BAND / self.output_len()).max(1),
+        }
+    }
+
     fn images_per_group(&self, batch: usize) -> usize {
         batch.div_ceil(self.most_groups())
     }
@@ -430,7 +443,8 @@ impl Convolution {
             [indices, entries] = sparse_gradient::room(pixels, self.filters, self.output_len() / self.filters);
         } else {
             dy = if self.pool.is_some() { pixels * self.filters } else { 0 };
-            packed = packed_len::<T>(self.band * self.geometry.output[1], self.filters);
+            let images = self.images_at_a_time();
+            packed = packed_len::<T>(images * self.band * self.geometry.output[1], self.filters);
         }
         GroupSizes { x: padded, dx: padded, dy, packed, entries, indices }
     }
@@ -505,11 +519,13 @@ impl Convolution {
             }
             let argmax = if self.pool.is_some() { &argmax[range] } else { &[] };
             let mut dx = dx.map(|dx| dx.slice);
-            for image in 0..dy.slice.len() / self.output_len() {
-                let outputs = image * self.output_len()..(image + 1) * self.output_len();
-                let inputs = image * self.geometry.input_len()..(image + 1) * self.geometry.input_len();
-                self.backward_image(BackwardImage {
-                    x: self.image(x, first + image),
+            let images = dy.slice.len() / self.output_len();
+            for image in (0..images).step_by(self.images_at_a_time()) {
+                let end = (image + self.images_at_a_time()).min(images);
+                let outputs = image * self.output_len()..end * self.output_len();
+                let inputs = image * self.geometry.input_len()..end * self.geometry.input_len();
+                self.backward_images(BackwardImages {
+                    x: &x[first * self.geometry.input_len()..][inputs.clone()],
                     argmax: if self.pool.is_some() { &argmax[outputs.clone()] } else { &[] },
                     dy: &dy.slice[outputs],
                     dx: dx.as_deref_mut().map(|dx| &mut dx[inputs]),
@@ -543,8 +559,9 @@ impl Convolution {
         }
     }
 
-    fn backward_image<T: Scalar>(&self, pass: BackwardImage<'_, T>) {
-        let BackwardImage { x, argmax, dy, mut dx, packed_kernel, partial, resume, mut scratch, indices, sizes } = pass;
+    fn backward_images<T: Scalar>(&self, pass: BackwardImages<'_, T>) {
+        let BackwardImages { x, argmax, dy, mut dx, packed_kernel, partial, resume, mut scratch, indices, sizes } =
+            pass;
         let scratch = &mut scratch;
         let (padded_x, padded_dx) = (take(scratch, sizes.x), take(scratch, sizes.dx));
 
@@ -569,12 +586,17 @@ impl Convolution {
             self.backward_entries(x, &entries, packed_kernel, dkernel, dbias, wide_dx, resume);
         } else {
             let (unpooled_dy, packed_dy) = (take(scratch, sizes.dy), take(scratch, sizes.packed));
-            let dy = if self.pool.is_some() {
-                unpooled_dy.fill(T::zero());
-                scatter_to_argmax(self.filters, argmax, dy, unpooled_dy);
-                &*unpooled_dy
-            } else {
-                dy
+            let dy = match &self.pool {
+                Some(pool) if self.pools_apart() => {
+                    unpool(pool, argmax, dy, unpooled_dy);
+                    &*unpooled_dy
+                }
+                Some(_) => {
+                    unpooled_dy.fill(T::zero());
+                    scatter_to_argmax(self.filters, argmax, dy, unpooled_dy);
+                    &*unpooled_dy
+                }
+                None => dy,
             };
             self.backward_bands(x, dy, packed_kernel, dkernel, dbias, wide_dx, packed_dy, resume);
         }
@@ -583,7 +605,7 @@ impl Convolution {
         }
     }
 
-    /// An image's gradients, a band of output rows after the other.
+    /// The gradients of an image, a band of output rows after the other, or of several images that are a band each.
     #[expect(clippy::too_many_arguments, reason = "an image's share of each operand")]
     fn backward_bands<T: Scalar>(
         &self,
@@ -596,17 +618,22 @@ impl Convolution {
         packed_dy: &mut [T],
         resume: bool,
     ) {
-        let [height, columns] = self.geometry.output;
-        let band = self.band;
+        let row_len = self.geometry.output[1] * self.filters;
+        let height = dy.len() / row_len;
+        let band = if height > self.geometry.output[0] { height } else { self.band };
         for row in (0..height).step_by(band) {
             let rows = row..(row + band).min(height);
-            let dy = &dy[rows.start * columns * self.filters..rows.end * columns * self.filters];
+            let dy = &dy[rows.start * row_len..rows.end * row_len];
             let resume = resume || row > 0;
             let (packed_dy, dkernel, dbias) = (&mut *packed_dy, &mut *dkernel, &mut *dbias);
             let mut weights = || {
-                pack_here(dy, self.filters, packed_dy);
                 sum_rows(dy, dbias, resume);
-                self.weight_gradient(x, rows.clone(), packed_dy, dkernel, resume);
+                if is_packed::<T>(self.filters) {
+                    self.weight_gradient(x, rows.clone(), dy, dkernel, resume);
+                } else {
+                    pack_here(dy, self.filters, packed_dy);
+                    self.weight_gradient(x, rows.clone(), packed_dy, dkernel, resume);
+                }
             };
             match dx.as_deref_mut() {
                 Some(dx) => {
@@ -647,7 +674,7 @@ impl Convolution {
         rayon::join(weights, input);
     }
 
-    /// `dkernel (+)=` what these output rows of an image give.
+    /// `dkernel (+)=` what these output rows give: a part of an image, or all rows of some images.
     fn weight_gradient<T: Scalar>(
         &self,
         x: &[T],
@@ -656,7 +683,7 @@ impl Convolution {
         dkernel: &mut [T],
         resume: bool,
     ) {
-        let [_, columns] = self.geometry.output;
+        let [height, columns] = self.geometry.output;
         let channels = self.geometry.input[2];
         let [row_stride, column_stride] = self.geometry.strides;
         let [row_dilation, column_dilation] = self.geometry.dilation;
@@ -668,8 +695,8 @@ impl Convolution {
                 strides: [row_dilation * self.input_row(), column_dilation * channels, 1],
             },
             walk: Walk {
-                counts: [rows.len(), 1],
-                strides: [row_stride * self.input_row(), 0],
+                counts: [rows.len().div_ceil(height), rows.len().min(height)],
+                strides: [self.geometry.padded_len(), row_stride * self.input_row()],
                 len: columns,
                 step: column_stride * channels,
             },
@@ -684,7 +711,7 @@ impl Convolution {
         .run();
     }
 
-    /// dx += what these output rows of an image give.
+    /// dx += what these output rows give.
     fn input_gradient<T: Scalar>(&self, dy: &[T], rows: Range<usize>, packed_kernel: &[T], dx: &mut [T]) {
         let len = self.tap_len::<T>();
         let [height, width] = self.geometry.size;
@@ -697,7 +724,7 @@ impl Convolution {
                 rows: dy.len() / self.filters,
                 columns: self.geometry.input[2],
                 c: &mut dx[offset..],
-                c_rows: self.windows().from_row(rows.start * self.geometry.output[1]),
+                c_rows: self.windows().starting_at(rows.start * self.geometry.output[1]),
                 resume: true,
                 epilogue: Epilogue::default(),
             }
@@ -711,8 +738,8 @@ impl Convolution {
     }
 }
 
-/// The operands of one image's backward pass.
-struct BackwardImage<'a, T> {
+/// The operands of a backward pass over one image, or [several](Convolution::images_at_a_time).
+struct BackwardImages<'a, T> {
     x: &'a [T],
     argmax: &'a [u32],
     dy: &'a [T],
@@ -749,6 +776,7 @@ mod tests {
         dbias: Vec<f64>,
     }
 
+    #[expect(clippy::too_many_arguments, reason = "the operands of all passes")]
     fn plain(
         g: &Geometry,
         filters: usize,
@@ -770,7 +798,7 @@ mod tests {
         for n in 0..batch {
             for oy in 0..g.output[0] {
                 for ox in 0..g.output[1] {
-                    for f in 0..filters {
+                    for (f, &bias) in bias.iter().enumerate() {
                         let mut taps = vec![];
                         for ky in 0..g.size[0] {
                             for kx in 0..g.size[1] {
@@ -781,7 +809,7 @@ mod tests {
                                 }
                             }
                         }
-                        let sum: f64 = taps.iter().map(|&(i, w)| x[i] * kernel[w]).sum::<f64>() + bias[f];
+                        let sum: f64 = taps.iter().map(|&(i, w)| x[i] * kernel[w]).sum::<f64>() + bias;
                         let gradient = if relu && sum <= 0.0 { 0.0 } else { dy[out.y.len()] };
                         out.y.push(if relu { sum.max(0.0) } else { sum });
                         out.dbias[f] += gradient;

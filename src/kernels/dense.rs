@@ -73,7 +73,7 @@ impl DenseKernel {
             let rows = dkernel.slice.len() / self.units;
             Product {
                 a: x,
-                a_rows: Lattice::matrix(1).from_row(task * features),
+                a_rows: Lattice::matrix(1).starting_at(task * features),
                 walk: Walk::line(batch, self.inputs),
                 panels: packed_dy,
                 rows,
@@ -123,7 +123,7 @@ fn product<T: Scalar>(a: &[T], depth: usize, panels: &[T], columns: usize, c: &m
     each_task(0..rows.div_ceil(rows_per_task), Chunks::new(c, rows_per_task * columns), &|task, c| {
         Product {
             a,
-            a_rows: Lattice::matrix(depth).from_row(task * rows_per_task),
+            a_rows: Lattice::matrix(depth).starting_at(task * rows_per_task),
             walk: Walk::line(depth, 1),
             panels,
             rows: c.slice.len() / columns,

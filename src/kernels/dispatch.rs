@@ -39,7 +39,7 @@ pub(crate) fn vectorized<R>(loops: impl FnOnce() -> R) -> R {
 }
 
 /// The name of the instruction set in use, as benches and bug reports give it.
-pub(crate) fn instruction_set() -> &'static str {
+pub fn instruction_set() -> &'static str {
     match *ARCH {
         Arch::Scalar => "scalar",
         #[cfg(target_arch = "x86_64")]

@@ -33,6 +33,11 @@ pub(crate) fn packed_len<T: Scalar>(depth: usize, columns: usize) -> usize {
     depth * columns.next_multiple_of(lanes::<T>())
 }
 
+/// Whether a row-major matrix of so many columns is packed as it is.
+pub(crate) fn is_packed<T: Scalar>(columns: usize) -> bool {
+    columns <= width::<T>() && columns.is_multiple_of(lanes::<T>())
+}
+
 /// Cuts packed memory into its panels, and tells each one's first column.
 fn panels<T: Scalar>(depth: usize, out: &mut [T]) -> impl IndexedParallelIterator<Item = (usize, &mut [T])> {
     let width = width::<T>();
@@ -155,6 +160,7 @@ mod tests {
                     1 => pack_here(&matrix, columns, &mut out),
                     _ => pack_transposed(&transposed, depth, &mut out),
                 }
+                assert_eq!(is_packed::<f32>(columns), columns <= width::<f32>() && out == matrix);
                 assert_eq!(unpack(&out, depth, columns), matrix, "{depth}×{columns}, packer {packer}");
             }
         }

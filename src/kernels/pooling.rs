@@ -119,10 +119,57 @@ pub(crate) fn scatter_to_argmax<T: Scalar>(channels: usize, argmax: &[u32], dy: 
     }
 }
 
+/// The gradient of what was pooled, for windows that do not overlap and have no padding: each pixel gets its window's
+/// gradient if it was the largest, zero if not.
+pub(crate) fn unpool<T: Scalar>(geometry: &Geometry, argmax: &[u32], dy: &[T], dx: &mut [T]) {
+    vectorized(
+        #[inline(always)]
+        || {
+            let [_, width, channels] = geometry.input;
+            if geometry.strides != geometry.size {
+                dx.fill(T::zero());
+            }
+            let windows = dy.chunks_exact(channels).zip(argmax.chunks_exact(channels));
+            for (window, (dy, argmax)) in windows.enumerate() {
+                let (oy, ox) = (window / geometry.output[1], window % geometry.output[1]);
+                for ky in 0..geometry.size[0] {
+                    let row = (oy * geometry.strides[0] + ky) * width + ox * geometry.strides[1];
+                    let pixels = &mut dx[row * channels..][..geometry.size[1] * channels];
+                    for (pixel, dx) in (row as u32..).zip(pixels.chunks_exact_mut(channels)) {
+                        for ((dx, &dy), &at) in dx.iter_mut().zip(dy).zip(argmax) {
+                            *dx = if at == pixel { dy } else { T::zero() };
+                        }
+                    }
+                }
+            }
+        },
+    );
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::shape::{Padding, Window};
+
+    #[test]
+    fn unpooling_is_scattering_where_windows_do_not_overlap() {
+        for (size, strides) in [((2, 2), (2, 2)), ((3, 2), (3, 2)), ((1, 2), (2, 3)), ((2, 2), (3, 2))] {
+            let window =
+                Window { size: size.into(), strides: strides.into(), dilation: 1.into(), padding: Padding::Valid };
+            let mut g = window.over(&[11, 9, 19], "max_pooling2d", "pool").unwrap();
+            // as a joined convolution has it: nothing beyond the last window
+            let read: [usize; 2] = std::array::from_fn(|i| (g.output[i] - 1) * g.strides[i] + g.size[i]);
+            g.input = [read[0], read[1], 19];
+            let x: Vec<f32> = (0..g.input_len()).map(|i| (i * 7919 % 31) as f32).collect();
+            let (mut y, mut argmax) = (vec![0.0; g.pixels() * 19], vec![0; g.pixels() * 19]);
+            max_pool(&g, &x, 0, 0..g.output[0], &mut y, Some(&mut argmax));
+            let dy: Vec<f32> = (0..y.len()).map(|i| i as f32 + 1.0).collect();
+            let (mut want, mut got) = (vec![0.0; x.len()], vec![f32::NAN; x.len()]);
+            scatter_to_argmax(19, &argmax, &dy, &mut want);
+            unpool(&g, &argmax, &dy, &mut got);
+            assert_eq!(got, want, "{g:?}");
+        }
+    }
 
     /// The plain version: one output at a time, padding as −∞.
     fn reference(g: &Geometry, x: &[f32]) -> (Vec<f32>, Vec<u32>) {

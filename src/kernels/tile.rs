@@ -46,7 +46,7 @@ impl Lattice {
     }
 
     /// The same rows from the one with this number on.
-    pub(crate) fn from_row(self, row: usize) -> Self {
+    pub(crate) fn starting_at(self, row: usize) -> Self {
         let [j, k] = self.sizes;
         let row = row + (self.first[0] * j + self.first[1]) * k + self.first[2];
         Self { first: [row / (j * k), row / k % j, row % k], ..self }
@@ -550,7 +550,7 @@ mod tests {
         let all: Vec<usize> = (0..60).map(|_| all.next()).collect();
         assert_eq!(all[4 * 3 + 4 + 1], 1110);
         for first in 0..50 {
-            let mut part = lattice.from_row(first).offsets();
+            let mut part = lattice.starting_at(first).offsets();
             assert!((first..60).all(|row| part.next() == all[row]), "from row {first}");
         }
     }

@@ -24,9 +24,12 @@ use crate::scalar::Scalar;
 /// | [`new`](Self::new), [`default`](Self::default): Keras 3 | w ← w − lr · √(1 − β₂ᵗ) / (1 − β₁ᵗ) · m / (√v + ε) | w ← w − lr·λ·w before the step, which makes it AdamW |
 /// | [`pytorch`](Self::pytorch): PyTorch | w ← w − lr / (1 − β₁ᵗ) · m / (√(v / (1 − β₂ᵗ)) + ε) | g ← g + λ·w first |
 ///
+/// With [`amsgrad`](Self::amsgrad), the largest v so far stands in the denominator for v, so that steps do not grow again
+/// where gradients have become small.
+///
 /// # Shapes
 ///
-/// Elementwise. Two slots of the parameters' shape, for m and v.
+/// Elementwise. Two slots of the parameters' shape, for m and v, and one more with `amsgrad`.
 ///
 /// # Parameters
 ///
@@ -36,6 +39,7 @@ use crate::scalar::Scalar;
 /// | `beta_1` | 0.9 | 0.9 | \[0, 1) | how much of m a step keeps |
 /// | `beta_2` | 0.999 | 0.999 | \[0, 1) | how much of v a step keeps |
 /// | `epsilon` | 10⁻⁷ | 10⁻⁸ | ≥ 0 | keeps the denominator from 0; in units of g: beside √v in Keras (the ε̂ of the paper), beside its corrected value in PyTorch |
+/// | `amsgrad` | no | no | | whether to divide by the largest v so far |
 /// | `weight_decay` | 0 | 0 | ≥ 0 | pull of all parameters towards 0 |
 ///
 /// With an `epsilon` of 0, a parameter whose gradient has always been 0 becomes NaN.
@@ -47,7 +51,8 @@ use crate::scalar::Scalar;
 /// # Source
 ///
 /// Kingma and Ba, "Adam: a method for stochastic optimization" (2015); Loshchilov and Hutter, "Decoupled weight decay
-/// regularization" (2019). `keras/src/optimizers/adam.py` of Keras 3.15; `torch/optim/adam.py` of PyTorch 2.15.
+/// regularization" (2019); Reddi, Kale and Kumar, "On the convergence of Adam and beyond" (2018).
+/// `keras/src/optimizers/adam.py` of Keras 3.15; `torch/optim/adam.py` of PyTorch 2.15.
 ///
 /// # Example
 ///
@@ -68,6 +73,7 @@ pub struct Adam {
     beta_1: f64,
     beta_2: f64,
     epsilon: f64,
+    amsgrad: bool,
     weight_decay: f64,
     convention: Convention,
 }
@@ -87,6 +93,7 @@ impl Adam {
             beta_1: 0.9,
             beta_2: 0.999,
             epsilon: 1e-7,
+            amsgrad: false,
             weight_decay: 0.0,
             convention: Convention::Keras,
         }
@@ -119,6 +126,11 @@ impl Adam {
         Self { epsilon, ..self }
     }
 
+    /// Sets whether to divide by the largest running average of the squared gradient so far, in place of the present one.
+    pub fn amsgrad(self, amsgrad: bool) -> Self {
+        Self { amsgrad, ..self }
+    }
+
     /// Sets the pull of all parameters towards 0; at least 0.
     pub fn weight_decay(self, weight_decay: f64) -> Self {
         Self { weight_decay, ..self }
@@ -131,7 +143,7 @@ impl<T: Scalar> Optimizer<T> for Adam {
     }
 
     fn slots(&self) -> usize {
-        2
+        2 + usize::from(self.amsgrad)
     }
 
     fn check(&self) -> Result<()> {
@@ -153,11 +165,11 @@ impl<T: Scalar> Optimizer<T> for Adam {
     fn update(&self, piece: Update<'_, '_, T>) {
         let rule = Rule::new(self, piece.step);
         let (w, g) = (piece.parameters, piece.gradients);
-        let [m, v] = piece.slots else { panic!("Adam asked for 2 slots, not {}", piece.slots.len()) };
-        vectorized(
-            #[inline(always)]
-            || rule.apply(w, g, m, v),
-        );
+        match piece.slots {
+            [m, v] => vectorized(|| rule.plain(w, g, m, v)),
+            [m, v, largest] => vectorized(|| rule.amsgrad(w, g, m, v, largest)),
+            slots => panic!("Adam asked for other than {} slots", slots.len()),
+        }
     }
 }
 
@@ -175,7 +187,7 @@ struct Rule<T> {
 impl<T: Scalar> Rule<T> {
     fn new(settings: &Adam, step: u64) -> Self {
         debug_assert!(step > 0, "steps are counted from 1");
-        let &Adam { learning_rate, beta_1, beta_2, epsilon, weight_decay, convention } = settings;
+        let &Adam { learning_rate, beta_1, beta_2, epsilon, weight_decay, convention, .. } = settings;
         let missing_2 = (1.0 - power(beta_2, step)).sqrt();
         let epsilon = match convention {
             Convention::Keras => epsilon,
@@ -192,13 +204,30 @@ impl<T: Scalar> Rule<T> {
     }
 
     #[inline(always)]
-    fn apply(self, w: &mut [T], g: &[T], m: &mut [T], v: &mut [T]) {
+    fn plain(self, w: &mut [T], g: &[T], m: &mut [T], v: &mut [T]) {
         for (((w, &g), m), v) in w.iter_mut().zip(g).zip(m).zip(v) {
-            let (decayed, g) = self.decay.apply(*w, g);
-            *m += (g - *m) * self.one_minus_beta_1;
-            *v += (g * g - *v) * self.one_minus_beta_2;
-            *w = decayed - *m * self.rate / (v.sqrt() + self.epsilon);
+            self.step(w, g, m, v, |v| v);
         }
+    }
+
+    #[inline(always)]
+    fn amsgrad(self, w: &mut [T], g: &[T], m: &mut [T], v: &mut [T], largest: &mut [T]) {
+        for ((((w, &g), m), v), largest) in w.iter_mut().zip(g).zip(m).zip(v).zip(largest) {
+            self.step(w, g, m, v, |v| {
+                // a comparison that lets NaN pass
+                *largest = if v < *largest { *largest } else { v };
+                *largest
+            });
+        }
+    }
+
+    /// One parameter; what is divided by the root of, is a function of v.
+    #[inline(always)]
+    fn step(self, w: &mut T, g: T, m: &mut T, v: &mut T, divisor: impl FnOnce(T) -> T) {
+        let (decayed, g) = self.decay.apply(*w, g);
+        *m += (g - *m) * self.one_minus_beta_1;
+        *v += (g * g - *v) * self.one_minus_beta_2;
+        *w = decayed - *m * self.rate / (divisor(*v).sqrt() + self.epsilon);
     }
 }
 

@@ -246,10 +246,10 @@ mod tests {
     #[test]
     fn the_legend_goes_where_nothing_is() {
         let place = |chart: &Chart| format!("{:?}", chart.legend(4, &chart.y_range()));
-        let falling = Chart::new("").line("", Color::RED, [4.0, 3.0, 1.0, 0.0]);
+        let falling = Chart::new("").line("", Color::RED, [4.0, 1.0, 0.5, 0.0]);
         assert_eq!(place(&falling), "UpperRight");
         let rising = Chart::new("").line("", Color::RED, [0.0, 2.0, 3.5, 4.0]);
-        assert_eq!(place(&rising), "MiddleRight");
-        assert_eq!(place(&rising.line("", Color::BLUE, [1.5, 1.5, 1.5, 2.0])), "LowerRight");
+        assert_eq!(place(&rising), "LowerRight");
+        assert_eq!(place(&rising.line("", Color::BLUE, [0.0; 4])), "MiddleRight");
     }
 }

@@ -14,7 +14,7 @@ use crate::scalar::Scalar;
 const INTERVAL: Duration = Duration::from_millis(100);
 
 /// Columns that the bar itself gets at least.
-const BAR: usize = 10;
+const BAR: usize = 8;
 
 /// The bar of one epoch; it is wiped away when it is dropped.
 #[derive(Debug)]
@@ -29,12 +29,13 @@ impl Bar {
     /// A bar for the epoch of this batch, if there is a terminal to draw it on.
     pub(super) fn new(batch: &BatchEnd, epochs: usize) -> Option<Self> {
         let bar = on_terminal(ProgressBar::with_draw_target(Some(batch.batches as u64), ProgressDrawTarget::hidden()))?;
-        let style = ProgressStyle::with_template("{prefix} {wide_bar} {pos:>4}/{len}  {msg}");
+        let digits = batch.batches.to_string().len();
+        let style =
+            ProgressStyle::with_template(&format!("{{prefix}} {{wide_bar}} {{pos:>{digits}}}/{{len}}  {{msg}}"));
         bar.set_style(style.expect("the template is a good one").progress_chars("━╸ "));
         let prefix = epoch_of(batch.epoch, epochs);
-        let counter = 2 * batch.batches.to_string().len().max(4) + 1;
         let width = usize::from(Term::stdout().size().1);
-        let room = width.saturating_sub(prefix.len() + 1 + BAR + 1 + counter + 2);
+        let room = width.saturating_sub(prefix.len() + 1 + BAR + 1 + (2 * digits + 1) + 2);
         bar.set_prefix(prefix);
         Some(Self { bar, drawn: None, room })
     }
