@@ -178,6 +178,11 @@ fn dataset(inputs: ArrayD<f32>, targets: impl Into<Targets<f32>>) -> Dataset {
     Dataset::new(inputs, targets).unwrap()
 }
 
+/// Trains on two samples.
+fn fit_two(trainer: &mut Trainer, fit: &Fit<'_>) -> Result<()> {
+    trainer.fit(&dataset(samples(2), array![0_usize, 1]), fit).map(drop)
+}
+
 /// What is wrong, and what comes of it.
 type Case = (fn(&mut Trainer) -> Result<()>, &'static str);
 
@@ -214,8 +219,7 @@ fn data_that_do_not_fit() {
         (
             |trainer| {
                 let validation = dataset(numbers(&[2, 5], 1), array![0_usize, 1]);
-                let fit = Fit::epochs(1).validation(&validation);
-                trainer.fit(&dataset(samples(2), array![0_usize, 1]), &fit).map(drop)
+                fit_two(trainer, &Fit::epochs(1).validation(&validation))
             },
             "validation inputs: got an array of shape 2×5, expected n×4: n samples of the model's input shape",
         ),
@@ -264,8 +268,7 @@ fn data_that_do_not_fit() {
         (
             |trainer| {
                 let validation = dataset(samples(2), array![0_u8, 9]);
-                let fit = Fit::epochs(1).validation(&validation);
-                trainer.fit(&dataset(samples(2), array![0_usize, 1]), &fit).map(drop)
+                fit_two(trainer, &Fit::epochs(1).validation(&validation))
             },
             "the label at index 1 is 9, expected a class below 3",
         ),
@@ -289,13 +292,32 @@ fn data_that_do_not_fit() {
              not been changed by this batch)",
         ),
         // settings of a run
+        (|trainer| fit_two(trainer, &Fit::epochs(0)), "fit: epochs is 0, expected at least 1"),
+        (|trainer| fit_two(trainer, &Fit::epochs(1).batch_size(0)), "fit: batch_size is 0, expected at least 1"),
         (
-            |trainer| trainer.fit(&dataset(samples(2), array![0_usize, 1]), &Fit::epochs(0)).map(drop),
-            "fit: epochs is 0, expected at least 1",
+            |trainer| fit_two(trainer, &Fit::epochs(1).sample_weights(&[1.0])),
+            "got 2 inputs but 1 sample weights; there must be one for each input",
         ),
         (
-            |trainer| trainer.fit(&dataset(samples(2), array![0_usize, 1]), &Fit::epochs(1).batch_size(0)).map(drop),
-            "fit: batch_size is 0, expected at least 1",
+            |trainer| fit_two(trainer, &Fit::epochs(1).sample_weights(&[1.0, f32::NAN])),
+            "fit: sample_weights is NaN, expected finite numbers of at least 0",
+        ),
+        (
+            |trainer| fit_two(trainer, &Fit::epochs(1).class_weights([(0, 2.0), (1, -1.0)])),
+            "fit: class_weights is -1, expected finite numbers of at least 0",
+        ),
+        (
+            |trainer| fit_two(trainer, &Fit::epochs(1).class_weights([(3, 2.0)])),
+            "fit: class_weights is a weight for class 3, expected classes that the model puts out",
+        ),
+        (
+            |trainer| fit_two(trainer, &Fit::epochs(1).validation_split(1.0)),
+            "validation split: fraction is 1.0, expected above 0 and below 1",
+        ),
+        (
+            |trainer| fit_two(trainer, &Fit::epochs(1).validation_split(0.9)),
+            "validation split: fraction is 0.9 of 2 samples, expected a fraction that leaves at least one sample on either \
+             side",
         ),
         (
             |trainer| {

@@ -6,9 +6,8 @@ mod common;
 use std::collections::BTreeSet;
 
 use common::{bits, numbers};
-use plywood::data::{Batches, epoch_order};
-
 use plywood::callbacks::{BatchEnd, Callback, Control, EpochEnd};
+use plywood::data::{Batches, epoch_order};
 use plywood::model::{NamedLayer, Predictor};
 use plywood::ndarray::{Array1, Array2, ArrayD, Axis, Slice, array};
 use plywood::prelude::*;
