@@ -9,7 +9,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use plywood::layers::{Conv2D, Dense, Layer};
-use plywood::testing::LayerRun;
+use plywood::testing::{LayerRun, instruction_set};
 use pulp::{Arch, Simd, WithSimd};
 use rayon::ThreadPool;
 
@@ -135,7 +135,7 @@ fn main() {
         figures.extend(passes("dense 784→512", Dense::new(512), &[784], 128, 784.0 * 512.0, &pool));
         figures.extend(passes("dense 512→10", Dense::new(10), &[512], 128, 5120.0, &pool));
         let after = peak(&pool);
-        println!("{threads} threads, peak {before:.1} GFLOP/s before, {after:.1} after");
+        println!("{threads} threads, {}, peak {before:.1} GFLOP/s before, {after:.1} after", instruction_set());
         for figure in figures {
             let rate = figure.gflop / figure.seconds;
             println!(

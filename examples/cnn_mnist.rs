@@ -10,12 +10,13 @@ mod common;
 
 use common::{Options, Outcome};
 use plywood::prelude::*;
+use plywood::report::Report;
 
 fn main() -> Outcome {
     let options = Options::parse();
 
     // images of 28×28×1 pixels; labels become rows such as 0 0 1 0 0 0 0 0 0 0
-    let data = options.load()?;
+    let data = options.load("data/mnist")?;
     let train = data.train.one_hot(10)?;
     let test = data.test.one_hot(10)?;
 
@@ -50,9 +51,13 @@ fn main() -> Outcome {
     let mut trainer = model.compile(optimizer, loss).metric(Accuracy::new());
 
     let fit =
-        Fit::epochs(options.epochs(10)).batch_size(options.batch_size(64)).shuffle(true).verbosity(Verbosity::Lines);
+        Fit::epochs(options.epochs(10)).batch_size(options.batch_size(64)).shuffle(true).verbosity(Verbosity::Progress);
     let history = trainer.fit(&train, &fit)?;
-    options.write("cnn_mnist", &history)?;
+
+    let out = options.out("cnn_mnist");
+    history.write_csv(out.join("history.csv"))?;
+    let report = Report::new("MNIST: a convolutional network", &mut trainer, &history, &test)?;
+    report.fit(&fit).setting("seed", options.seed).write(out.join("report.html"))?;
 
     let result = trainer.evaluate(&test)?;
     println!("{result}");

@@ -10,12 +10,13 @@ mod common;
 
 use common::{Options, Outcome};
 use plywood::prelude::*;
+use plywood::report::Report;
 
 fn main() -> Outcome {
     let options = Options::parse();
 
     // images of 28×28×1 pixels become vectors of 784; labels become rows such as 0 0 1 0 0 0 0 0 0 0
-    let data = options.load()?;
+    let data = options.load("data/mnist")?;
     let train = data.train.reshape_inputs([784])?.one_hot(10)?;
     let test = data.test.reshape_inputs([784])?.one_hot(10)?;
 
@@ -41,10 +42,16 @@ fn main() -> Outcome {
     let loss = CategoricalCrossentropy::new().label_smoothing(0.0);
     let mut trainer = model.compile(optimizer, loss).metric(Accuracy::new());
 
-    let fit =
-        Fit::epochs(options.epochs(10)).batch_size(options.batch_size(128)).shuffle(true).verbosity(Verbosity::Lines);
+    let fit = Fit::epochs(options.epochs(10))
+        .batch_size(options.batch_size(128))
+        .shuffle(true)
+        .verbosity(Verbosity::Progress);
     let history = trainer.fit(&train, &fit)?;
-    options.write("dense_mnist", &history)?;
+
+    let out = options.out("dense_mnist");
+    history.write_csv(out.join("history.csv"))?;
+    let report = Report::new("MNIST: two fully connected layers", &mut trainer, &history, &test)?;
+    report.fit(&fit).setting("seed", options.seed).write(out.join("report.html"))?;
 
     let result = trainer.evaluate(&test)?;
     println!("{result}");

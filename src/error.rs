@@ -52,8 +52,9 @@ pub enum Error {
     },
     /// A convolution or pooling window is larger than its padded input.
     #[error(
-        "{layer}: a {} {what} does not fit into its input of {}; use Padding::Same or a {what} of at most {}",
+        "{layer}: a {} {what}{} does not fit into its input of {}; use Padding::Same or a {what} of at most {}",
         shape_text(window),
+        if reach == window { String::new() } else { format!(", dilated to {},", shape_text(reach)) },
         shape_text(input),
         shape_text(largest)
     )]
@@ -62,11 +63,13 @@ pub enum Error {
         layer: String,
         /// `kernel` or `pool`.
         what: &'static str,
-        /// Height and width of the window, dilation included.
+        /// Height and width of the window.
         window: [usize; 2],
+        /// The same with its dilation.
+        reach: [usize; 2],
         /// The shape of one sample.
         input: Vec<usize>,
-        /// The largest height and width that fit.
+        /// The largest height and width that fit at this dilation.
         largest: [usize; 2],
     },
     /// A size is too large to be addressed: the product of its factors overflows.
@@ -159,6 +162,16 @@ pub enum Error {
         path: PathBuf,
         /// What the operating system said.
         source: std::io::Error,
+    },
+    /// A text is not the history of a run.
+    #[error("{}, line {line}: {problem}", path.as_deref().unwrap_or("the history".as_ref()).display())]
+    History {
+        /// The file, if it came from one.
+        path: Option<PathBuf>,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong with it.
+        problem: String,
     },
     /// A file is not a valid IDX file.
     #[cfg(feature = "datasets")]

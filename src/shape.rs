@@ -4,9 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
-/// Number of elements of a shape, or `None` where the product overflows `isize`, beyond which nothing can be addressed.
+/// Number of elements of a shape, or `None` where they have no place in a memory of 2⁴⁷ bytes, all that a program can
+/// address today. What is computed with numbers below that, such as the bytes of some buffers, does not overflow.
 pub(crate) fn elements(shape: &[usize]) -> Option<usize> {
-    shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).filter(|&n| n <= isize::MAX as usize / 8)
+    let most = (isize::MAX as u64 / 8).min(1 << 44);
+    shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).filter(|&n| n as u64 <= most)
 }
 
 /// A height and a width: of a kernel, a pool, a stride, a dilation.
@@ -129,8 +131,8 @@ impl Window {
             )),
         };
         let size = at_least_one(what, self.size)?;
-        let strides = at_least_one("strides", self.strides)?;
-        let dilation = at_least_one("dilation", self.dilation)?;
+        let mut strides = at_least_one("strides", self.strides)?;
+        let mut dilation = at_least_one("dilation", self.dilation)?;
         let too_large = |what| Error::TooLarge { owner: kind.to_owned(), what };
 
         let (n, explicit) = (
@@ -163,15 +165,21 @@ impl Window {
             return Err(Error::WindowTooLarge {
                 layer: kind.to_owned(),
                 what,
-                window: reach,
+                window: size,
+                reach,
                 input: input.to_vec(),
-                largest: padded,
+                largest: [0, 1].map(|axis| (padded[axis] - 1) / dilation[axis] + 1),
             });
         }
         for axis in 0..2 {
             output[axis] = (padded[axis] - reach[axis]) / strides[axis] + 1;
         }
         elements(&[padded[0], padded[1], channels]).ok_or_else(|| too_large("the padded input"))?;
+        for axis in 0..2 {
+            // a window that goes nowhere, or a pixel that has no neighbour, may have been given any distance to the next
+            strides[axis] = strides[axis].min(padded[axis]);
+            dilation[axis] = dilation[axis].min(padded[axis]);
+        }
         Ok(Geometry { input: [height, width, channels], output, size, strides, dilation, before, padded })
     }
 }
@@ -232,6 +240,14 @@ mod tests {
             error.to_string(),
             "conv2d_2: a 5×5 kernel does not fit into its input of 3×3×64; use Padding::Same or a kernel of at most 3×3"
         );
+    }
+
+    #[test]
+    fn distances_that_lead_out_of_the_image_are_cut() {
+        let far = Size2D::from(usize::MAX);
+        let window = Window { size: 1.into(), strides: far, dilation: far, padding: Padding::Valid };
+        let g = window.over(&[4, 5, 1], "conv2d", "kernel").unwrap();
+        assert_eq!((g.output, g.strides, g.dilation), ([1, 1], [4, 5], [4, 5]));
     }
 
     #[test]

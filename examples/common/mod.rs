@@ -1,14 +1,31 @@
-//! What the MNIST examples share: options, data, and what they leave behind.
+//! What the MNIST examples share: options, data, and where they leave what they made.
+#![allow(dead_code, unreachable_pub, reason = "each example is a program of its own and uses a part of this")]
 
-use std::error::Error;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
 use plywood::data::Mnist;
-use plywood::model::History;
+use plywood::progress::spinner;
 
 /// What an example's `main` returns.
-pub type Outcome = Result<(), Box<dyn Error>>;
+pub type Outcome = Result<(), Failure>;
+
+/// What went wrong, for people to read.
+pub struct Failure(String);
+
+impl<E: fmt::Display> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// This is how `main` prints it.
+impl fmt::Debug for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
 
 /// The options of an example. Each has its default in the example itself.
 #[derive(Debug, Parser)]
@@ -25,13 +42,14 @@ pub struct Options {
     /// Threads to compute on; all cores by default [the result does not depend on it]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
-    /// Folder with the four files of MNIST or of a data set in its format, as they are or gzip-compressed
-    #[arg(long, value_name = "DIR", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/data/mnist"))]
-    data: PathBuf,
+    /// Folder with the four files of MNIST or of a data set in its format, as they are or gzip-compressed [default:
+    /// data/mnist; the example fashion_mnist has one of its own]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
     /// Use only the first N training and N test samples
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     limit: Option<u32>,
-    /// Folder for history.csv; made if need be [default: target/<example>]
+    /// Folder for what the example leaves behind, such as report.html; made if need be [default: target/<example>]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }
@@ -57,16 +75,18 @@ impl Options {
         self.batch_size.unwrap_or(default) as usize
     }
 
-    /// Training and test images, `[n, 28, 28, 1]` in 0..1, with their labels.
-    pub fn load(&self) -> plywood::Result<Mnist> {
-        let Mnist { train, test } = Mnist::load(&self.data)?;
+    /// Training and test images, `[n, 28, 28, 1]` in 0..1, with their labels, from this folder unless asked for another. A
+    /// relative one is in the project's.
+    pub fn load(&self, default: &str) -> plywood::Result<Mnist> {
+        let folder = self.data.clone().unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(default));
+        let Mnist { train, test } = spinner(&format!("reading {}", folder.display()), || Mnist::load(&folder))?;
         let Some(limit) = self.limit else { return Ok(Mnist { train, test }) };
         Ok(Mnist { train: train.head(limit as usize)?, test: test.head(limit as usize)? })
     }
 
-    /// Leaves the history behind.
-    pub fn write(&self, example: &str, history: &History) -> plywood::Result<()> {
+    /// The folder for what an example leaves behind.
+    pub fn out(&self, example: &str) -> PathBuf {
         let default = || Path::new(env!("CARGO_MANIFEST_DIR")).join("target").join(example);
-        history.write_csv(self.out.clone().unwrap_or_else(default).join("history.csv"))
+        self.out.clone().unwrap_or_else(default)
     }
 }

@@ -188,7 +188,7 @@ fn split_off<A: Clone, D: Dimension>(array: &mut Array<A, D>, start: usize) -> A
     last
 }
 
-/// The first of the samples that `fraction` of them, taken from the end, are.
+/// Where the last samples begin that are `fraction` of all.
 ///
 /// ⌊`samples` · (1 − `fraction`)⌋, computed as Keras does, so that both hold out the same samples. That is
 /// `samples` − ⌈`samples` · `fraction`⌉ but for the rounding of the two products.
@@ -280,6 +280,17 @@ impl<T: Scalar> Dataset<T> {
     /// # Errors
     ///
     /// [`Error::ArrayShape`] if a sample has not as many elements.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use plywood::data::Dataset;
+    /// use plywood::ndarray::{Array4, array};
+    ///
+    /// let images = Dataset::new(Array4::<f32>::zeros((2, 28, 28, 1)), array![7_usize, 2])?;
+    /// assert_eq!(images.reshape_inputs([784])?.inputs().shape(), [2, 784]);
+    /// # Ok::<(), plywood::Error>(())
+    /// ```
     pub fn reshape_inputs(self, sample: impl AsRef<[usize]>) -> Result<Self> {
         let shape = [&[self.len()], sample.as_ref()].concat();
         let got = self.inputs.shape().to_vec();

@@ -18,6 +18,7 @@ mod one_hot;
 mod shuffle;
 
 pub use batches::Batches;
+pub(crate) use dataset::validation_start;
 pub use dataset::{Dataset, Targets, TargetsView};
 #[cfg(feature = "datasets")]
 pub use idx::{IdxProblem, read_idx};

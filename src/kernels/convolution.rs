@@ -8,23 +8,27 @@
 //! |---|---|---|---|---|
 //! | forward | windows of x | kernel rows | kernel | y |
 //! | weight gradient | weights: where each meets x | output rows | dy | dkernel |
-//! | input gradient | pixels of dy | filters | one kernel row, transposed | windows of dx, added to |
+//! | input gradient | pixels of dy | filters | one kernel element, transposed | what it touches of dx |
+//!
+//! An element of dx takes its products kernel row by kernel row, within one from the last element to the first, and so
+//! in the order of the pixels of dy that touch it; the filters of a pixel ascend.
 //!
 //! The forward pass is cut into tasks of output rows. The backward pass is cut into groups of images, each of which sums
 //! its weight gradient on its own; the groups' sums are then added in order. Within a task work goes in bands of output
 //! rows that stay in the second-level cache, so that images of any size do.
 //!
 //! Joined with pooling, a band of the convolution's output lives only until it is pooled, and only what some pooling
-//! window reads is computed at all.
+//! window reads is computed at all. Backward, most of the output's gradient is zero: see [`super::sparse_gradient`].
 
 use std::ops::Range;
 
 use super::dispatch::vectorized;
 use super::elementwise::{mask_relu, sum_parts, sum_rows};
-use super::pack::{pack, pack_here, pack_transposed, packed_len};
+use super::pack::{is_packed, pack, pack_here, pack_transposed, packed_len, transpose};
 use super::parallel::{Chunks, MAX_TASKS, each_task, items_per_task};
-use super::pooling::{max_pool, scatter_to_argmax};
-use super::tile::{Epilogue, Lattice, Product, Start, Walk};
+use super::pooling::{max_pool, scatter_to_argmax, unpool};
+use super::sparse_gradient::{self, Entries};
+use super::tile::{Epilogue, Lattice, Product, Walk};
 use crate::scalar::Scalar;
 use crate::shape::Geometry;
 
@@ -38,6 +42,10 @@ const POOLED_BAND: usize = 1 << 13;
 /// to add up; within a group, weight and input gradient run in parallel.
 const GROUPS: usize = 16;
 
+/// Elements of a kernel row from which on it is worth listing the gradients that are not zero: shorter rows are hardly a
+/// vector long.
+const SPARSE_ROW: usize = 32;
+
 /// Elements that all groups' weight gradients may have together.
 const GROUP_ELEMENTS: usize = 1 << 22;
 
@@ -47,14 +55,19 @@ pub(crate) struct Convolution {
     pub(crate) geometry: Geometry,
     pub(crate) filters: usize,
     pub(crate) relu: bool,
+    /// Output rows that the backward pass takes at a time. It is the same with pooling as without, since it decides the
+    /// order in which overlapping windows are added.
+    band: usize,
     /// Max-pooling over what the convolution puts out; it has no padding.
     pool: Option<Geometry>,
 }
 
 /// Working memory of the backward pass, as lengths.
 struct BackwardSizes {
-    /// The kernel, transposed and packed segment by segment.
+    /// The kernel, transposed; for the dense passes packed element by element.
     kernel: usize,
+    /// The kernel's gradient while it is transposed.
+    gradient: usize,
     /// One group's weight and bias gradient.
     partial: usize,
     /// What a group works with.
@@ -69,11 +82,14 @@ struct GroupSizes {
     dx: usize,
     dy: usize,
     packed: usize,
+    /// Values and indices of the entries, if only these are worked on.
+    entries: usize,
+    indices: usize,
 }
 
 impl GroupSizes {
     fn total(&self) -> usize {
-        aligned(self.x) + aligned(self.dx) + aligned(self.dy) + aligned(self.packed)
+        aligned(self.x) + aligned(self.dx) + aligned(self.dy) + aligned(self.packed) + aligned(self.entries)
     }
 }
 
@@ -90,7 +106,8 @@ fn take<'a, T>(buffer: &mut &'a mut [T], len: usize) -> &'a mut [T] {
 
 impl Convolution {
     pub(crate) fn new(geometry: Geometry, filters: usize, relu: bool) -> Self {
-        Self { geometry, filters, relu, pool: None }
+        let [height, columns] = geometry.output;
+        Self { geometry, filters, relu, band: (BAND / (columns * filters)).clamp(1, height), pool: None }
     }
 
     /// The convolution with a pooling of its output. What no pooling window reads is cut off.
@@ -152,6 +169,17 @@ impl Convolution {
         }
     }
 
+    /// Where a kernel element lies in a window.
+    fn tap(&self, row: usize, column: usize) -> usize {
+        let [down, right] = self.geometry.dilation;
+        row * down * self.input_row() + column * right * self.geometry.input[2]
+    }
+
+    /// Length of one kernel element, transposed and packed.
+    fn tap_len<T: Scalar>(&self) -> usize {
+        aligned(packed_len::<T>(self.filters, self.geometry.input[2]))
+    }
+
     pub(crate) fn prepared_len<T: Scalar>(&self) -> usize {
         packed_len::<T>(self.depth(), self.filters)
     }
@@ -191,8 +219,28 @@ impl Convolution {
     }
 
     /// Indices that pooling keeps for the backward pass.
-    pub(crate) fn indices(&self, batch: usize) -> usize {
+    pub(crate) fn kept_indices(&self, batch: usize) -> usize {
         if self.pool.is_some() { batch * self.output_len() } else { 0 }
+    }
+
+    /// Those, and the indices that the backward pass works with.
+    pub(crate) fn indices(&self, batch: usize) -> usize {
+        self.kept_indices(batch) + batch.min(self.most_groups()) * self.group_sizes::<f32>().indices
+    }
+
+    /// Whether pooling windows do not overlap, so that each output of the convolution belongs to one at the most.
+    fn pools_apart(&self) -> bool {
+        self.pool.is_some_and(|pool| pool.strides[0] >= pool.size[0] && pool.strides[1] >= pool.size[1])
+    }
+
+    /// Whether the backward pass lists the gradients that are not zero: where pooling leaves few, each for one pixel.
+    fn is_sparse(&self) -> bool {
+        self.pools_apart()
+            && self.pool.is_some_and(|pool| pool.size[0] * pool.size[1] >= 3)
+            && self.geometry.dilation[1] == 1
+            && self.window().len >= SPARSE_ROW
+            && u32::try_from(self.geometry.padded_len()).is_ok()
+            && u32::try_from(self.output_len()).is_ok()
     }
 
     /// Rows of the padded input under these rows of the convolution's output.
@@ -231,7 +279,7 @@ impl Convolution {
                 None if !self.geometry.is_padded() => {
                     let pixel = first * self.geometry.output[1];
                     let epilogue = Epilogue { bias, relu: self.relu };
-                    self.forward_rows(x, self.windows().from_row(pixel), prepared, epilogue, y.slice);
+                    self.forward_rows(x, self.windows().starting_at(pixel), prepared, epilogue, y.slice);
                 }
                 None => self.forward_padded(x, first..first + count, prepared, bias, y.slice, padded),
                 Some(pool) => {
@@ -261,7 +309,7 @@ impl Convolution {
             columns: self.filters,
             c: y,
             c_rows: Lattice::matrix(self.filters),
-            start: Start::Overwrite,
+            resume: false,
             epilogue,
         }
         .run();
@@ -322,7 +370,7 @@ impl Convolution {
                 self.pad(input, self.input_rows(unpooled_rows), padded);
                 self.forward_rows(padded, self.windows(), prepared, epilogue, unpooled);
             } else {
-                self.forward_rows(input, self.windows().from_row(first * columns), prepared, epilogue, unpooled);
+                self.forward_rows(input, self.windows().starting_at(first * columns), prepared, epilogue, unpooled);
             }
 
             let range = (done - rows.start) * self.output_row()..(done + count - rows.start) * self.output_row();
@@ -330,7 +378,10 @@ impl Convolution {
             let argmax = argmax.as_deref_mut().map(|argmax| &mut argmax[range]);
             max_pool(pool, unpooled, first, row..row + count, y, argmax);
             if self.relu {
-                vectorized(|| y.iter_mut().for_each(|y| *y = if *y < T::zero() { T::zero() } else { *y }));
+                vectorized(
+                    #[inline(always)]
+                    || y.iter_mut().for_each(|y| *y = if *y < T::zero() { T::zero() } else { *y }),
+                );
             }
             done += count;
         }
@@ -367,34 +418,46 @@ impl Convolution {
         }
     }
 
-    /// Output rows of the convolution that the backward pass takes at a time.
-    fn backward_band(&self) -> usize {
-        let [height, columns] = self.geometry.output;
-        (BAND / (columns * self.filters)).clamp(1, height)
-    }
-
     /// How many groups there can be.
     fn most_groups(&self) -> usize {
         (GROUP_ELEMENTS / (self.depth() * self.filters)).clamp(1, GROUPS)
+    }
+
+    /// Images that a group takes at a time: several, if they lie ready as they are and are small, so that sums are long.
+    fn images_at_a_time(&self) -> usize {
+        match self.geometry.is_padded() || self.pool.is_some() {
+            true => 1,
+            false => (BAND / self.output_len()).max(1),
+        }
     }
 
     fn images_per_group(&self, batch: usize) -> usize {
         batch.div_ceil(self.most_groups())
     }
 
-    fn backward_sizes<T: Scalar>(&self, batch: usize) -> BackwardSizes {
-        let walk = self.window();
+    fn group_sizes<T: Scalar>(&self) -> GroupSizes {
         let pixels = self.geometry.pixels();
         let padded = if self.geometry.is_padded() { self.geometry.padded_len() } else { 0 };
+        let [mut dy, mut packed, mut indices, mut entries] = [0; 4];
+        if self.is_sparse() {
+            [indices, entries] = sparse_gradient::room(pixels, self.filters, self.output_len() / self.filters);
+        } else {
+            dy = if self.pool.is_some() { pixels * self.filters } else { 0 };
+            let images = self.images_at_a_time();
+            packed = packed_len::<T>(images * self.band * self.geometry.output[1], self.filters);
+        }
+        GroupSizes { x: padded, dx: padded, dy, packed, entries, indices }
+    }
+
+    fn backward_sizes<T: Scalar>(&self, batch: usize) -> BackwardSizes {
+        let weights = self.depth() * self.filters;
+        let taps = self.geometry.size[0] * self.geometry.size[1] * self.tap_len::<T>();
+        let sparse = self.is_sparse();
         BackwardSizes {
-            kernel: walk.counts[0] * walk.counts[1] * aligned(packed_len::<T>(self.filters, walk.len)),
+            kernel: if sparse { weights } else { taps },
+            gradient: if sparse { weights } else { 0 },
             partial: aligned((self.depth() + 1) * self.filters),
-            group: GroupSizes {
-                x: padded,
-                dx: padded,
-                dy: if self.pool.is_some() { pixels * self.filters } else { 0 },
-                packed: packed_len::<T>(self.backward_band() * self.geometry.output[1], self.filters),
-            },
+            group: self.group_sizes::<T>(),
             groups: batch.div_ceil(self.images_per_group(batch)),
         }
     }
@@ -402,7 +465,9 @@ impl Convolution {
     pub(crate) fn backward_scratch<T: Scalar>(&self, batch: usize) -> usize {
         let sizes = self.backward_sizes::<T>(batch);
         // an upper bound on the groups: a smaller batch can be cut into more of them
-        sizes.kernel + batch.min(self.most_groups()) * (sizes.partial + sizes.group.total())
+        aligned(sizes.kernel)
+            + aligned(sizes.gradient)
+            + batch.min(self.most_groups()) * (sizes.partial + sizes.group.total())
     }
 
     /// Gradients of kernel, bias and, if asked for, x.
@@ -412,31 +477,40 @@ impl Convolution {
         x: &[T],
         y: &[T],
         kernel: &[T],
-        argmax: &[u32],
+        indices: &mut [u32],
         dy: &mut [T],
         dx: Option<&mut [T]>,
         dkernel: &mut [T],
         dbias: Option<&mut [T]>,
         mut scratch: &mut [T],
     ) {
+        let sparse = self.is_sparse();
         let batch = y.len() / self.output_len();
         let sizes = self.backward_sizes::<T>(batch);
         let packed_kernel = take(&mut scratch, sizes.kernel);
+        let gradient = take(&mut scratch, sizes.gradient);
         let partials = take(&mut scratch, sizes.groups * sizes.partial);
-        if dx.is_some() {
-            self.pack_segments(kernel, packed_kernel);
+        match dx {
+            Some(_) if sparse => transpose(kernel, self.filters, packed_kernel),
+            Some(_) => self.pack_taps(kernel, packed_kernel),
+            None => {}
         }
         let packed_kernel = &*packed_kernel;
 
         let images = self.images_per_group(batch);
         let group_len = sizes.group.total();
+        let (argmax, indices) = indices.split_at_mut(self.kept_indices(batch));
+        let argmax = &*argmax;
         let data = (
             Chunks::new(dy, images * self.output_len()),
             dx.map(|dx| Chunks::new(dx, images * self.geometry.input_len())),
             Chunks::new(partials, sizes.partial),
-            Chunks::new(&mut scratch[..sizes.groups * group_len], group_len),
+            (
+                Chunks::new(&mut scratch[..sizes.groups * group_len], group_len),
+                Chunks::new(indices, sizes.group.indices),
+            ),
         );
-        each_task(0..sizes.groups, data, &|group, (dy, dx, partial, scratch)| {
+        each_task(0..sizes.groups, data, &|group, (dy, dx, partial, (scratch, indices))| {
             let first = group * images;
             let range = first * self.output_len()..first * self.output_len() + dy.slice.len();
             let y = &y[range.clone()];
@@ -445,11 +519,13 @@ impl Convolution {
             }
             let argmax = if self.pool.is_some() { &argmax[range] } else { &[] };
             let mut dx = dx.map(|dx| dx.slice);
-            for image in 0..dy.slice.len() / self.output_len() {
-                let outputs = image * self.output_len()..(image + 1) * self.output_len();
-                let inputs = image * self.geometry.input_len()..(image + 1) * self.geometry.input_len();
-                self.backward_image(BackwardImage {
-                    x: self.image(x, first + image),
+            let images = dy.slice.len() / self.output_len();
+            for image in (0..images).step_by(self.images_at_a_time()) {
+                let end = (image + self.images_at_a_time()).min(images);
+                let outputs = image * self.output_len()..end * self.output_len();
+                let inputs = image * self.geometry.input_len()..end * self.geometry.input_len();
+                self.backward_images(BackwardImages {
+                    x: &x[first * self.geometry.input_len()..][inputs.clone()],
                     argmax: if self.pool.is_some() { &argmax[outputs.clone()] } else { &[] },
                     dy: &dy.slice[outputs],
                     dx: dx.as_deref_mut().map(|dx| &mut dx[inputs]),
@@ -457,32 +533,37 @@ impl Convolution {
                     partial: &mut *partial.slice,
                     resume: image > 0,
                     scratch: &mut *scratch.slice,
+                    indices: &mut *indices.slice,
                     sizes: sizes.group,
                 });
             }
         });
 
         let weights = self.depth() * self.filters;
-        sum_parts(partials, sizes.partial, sizes.groups, dkernel);
+        if sparse {
+            sum_parts(partials, sizes.partial, sizes.groups, gradient);
+            transpose(gradient, self.depth(), dkernel);
+        } else {
+            sum_parts(partials, sizes.partial, sizes.groups, dkernel);
+        }
         if let Some(dbias) = dbias {
             sum_parts(&partials[weights..], sizes.partial, sizes.groups, dbias);
         }
     }
 
-    /// Each segment of the kernel, transposed and packed: `[filters][segment]`.
-    fn pack_segments<T: Scalar>(&self, kernel: &[T], packed: &mut [T]) {
-        let len = self.window().len;
-        let stride = aligned(packed_len::<T>(self.filters, len));
-        for (segment, packed) in kernel.chunks_exact(len * self.filters).zip(packed.chunks_exact_mut(stride)) {
-            pack_transposed(segment, self.filters, packed);
+    /// Each element of the kernel, transposed and packed: `[filters][channels]`.
+    fn pack_taps<T: Scalar>(&self, kernel: &[T], packed: &mut [T]) {
+        let taps = kernel.chunks_exact(self.geometry.input[2] * self.filters);
+        for (tap, packed) in taps.zip(packed.chunks_exact_mut(self.tap_len::<T>())) {
+            pack_transposed(tap, self.filters, packed);
         }
     }
 
-    fn backward_image<T: Scalar>(&self, pass: BackwardImage<'_, T>) {
-        let BackwardImage { x, argmax, dy, mut dx, packed_kernel, partial, resume, mut scratch, sizes } = pass;
+    fn backward_images<T: Scalar>(&self, pass: BackwardImages<'_, T>) {
+        let BackwardImages { x, argmax, dy, mut dx, packed_kernel, partial, resume, mut scratch, indices, sizes } =
+            pass;
         let scratch = &mut scratch;
         let (padded_x, padded_dx) = (take(scratch, sizes.x), take(scratch, sizes.dx));
-        let (unpooled_dy, packed_dy) = (take(scratch, sizes.dy), take(scratch, sizes.packed));
 
         let padded = self.geometry.is_padded();
         let x = if padded {
@@ -491,13 +572,6 @@ impl Convolution {
         } else {
             x
         };
-        let dy = if self.pool.is_some() {
-            unpooled_dy.fill(T::zero());
-            scatter_to_argmax(self.filters, argmax, dy, unpooled_dy);
-            &*unpooled_dy
-        } else {
-            dy
-        };
         let mut wide_dx = dx.as_deref_mut().map(|dx| if padded { &mut *padded_dx } else { dx });
         if let Some(dx) = wide_dx.as_deref_mut() {
             dx.fill(T::zero());
@@ -505,31 +579,102 @@ impl Convolution {
 
         let (dkernel, dbias) = partial.split_at_mut(self.depth() * self.filters);
         let dbias = &mut dbias[..self.filters];
-        let [height, columns] = self.geometry.output;
-        let band = self.backward_band();
-        for row in (0..height).step_by(band) {
-            let rows = row..(row + band).min(height);
-            let dy = &dy[rows.start * columns * self.filters..rows.end * columns * self.filters];
-            let resume = resume || row > 0;
-            let (packed_dy, dkernel, dbias) = (&mut *packed_dy, &mut *dkernel, &mut *dbias);
-            let mut weights = || {
-                pack_here(dy, self.filters, packed_dy);
-                sum_rows(dy, dbias, resume);
-                self.weight_gradient(x, rows.clone(), packed_dy, dkernel, resume);
-            };
-            match wide_dx.as_deref_mut() {
-                Some(dx) => {
-                    rayon::join(weights, || self.input_gradient(dy, rows.clone(), packed_kernel, dx));
+        if self.is_sparse() {
+            let values = take(scratch, sizes.entries);
+            let entries =
+                Entries::list(self.windows(), self.geometry.pixels(), self.filters, argmax, dy, indices, values);
+            self.backward_entries(x, &entries, packed_kernel, dkernel, dbias, wide_dx, resume);
+        } else {
+            let (unpooled_dy, packed_dy) = (take(scratch, sizes.dy), take(scratch, sizes.packed));
+            let dy = match &self.pool {
+                Some(pool) if self.pools_apart() => {
+                    unpool(pool, argmax, dy, unpooled_dy);
+                    &*unpooled_dy
                 }
-                None => weights(),
-            }
+                Some(_) => {
+                    unpooled_dy.fill(T::zero());
+                    scatter_to_argmax(self.filters, argmax, dy, unpooled_dy);
+                    &*unpooled_dy
+                }
+                None => dy,
+            };
+            self.backward_bands(x, dy, packed_kernel, dkernel, dbias, wide_dx, packed_dy, resume);
         }
         if let (Some(dx), true) = (dx, padded) {
             self.unpad(padded_dx, dx);
         }
     }
 
-    /// `dkernel (+)=` what these output rows of an image give.
+    /// The gradients of an image, a band of output rows after the other, or of several images that are a band each.
+    #[expect(clippy::too_many_arguments, reason = "an image's share of each operand")]
+    fn backward_bands<T: Scalar>(
+        &self,
+        x: &[T],
+        dy: &[T],
+        packed_kernel: &[T],
+        dkernel: &mut [T],
+        dbias: &mut [T],
+        mut dx: Option<&mut [T]>,
+        packed_dy: &mut [T],
+        resume: bool,
+    ) {
+        let row_len = self.geometry.output[1] * self.filters;
+        let height = dy.len() / row_len;
+        let band = if height > self.geometry.output[0] { height } else { self.band };
+        for row in (0..height).step_by(band) {
+            let rows = row..(row + band).min(height);
+            let dy = &dy[rows.start * row_len..rows.end * row_len];
+            let resume = resume || row > 0;
+            let (packed_dy, dkernel, dbias) = (&mut *packed_dy, &mut *dkernel, &mut *dbias);
+            let mut weights = || {
+                sum_rows(dy, dbias, resume);
+                if is_packed::<T>(self.filters) {
+                    self.weight_gradient(x, rows.clone(), dy, dkernel, resume);
+                } else {
+                    pack_here(dy, self.filters, packed_dy);
+                    self.weight_gradient(x, rows.clone(), packed_dy, dkernel, resume);
+                }
+            };
+            match dx.as_deref_mut() {
+                Some(dx) => {
+                    rayon::join(weights, || self.input_gradient(dy, rows.clone(), packed_kernel, dx));
+                }
+                None => weights(),
+            }
+        }
+    }
+
+    /// The same for the elements of dy that are not zero, with kernel and gradient transposed.
+    #[expect(clippy::too_many_arguments, reason = "an image's share of each operand")]
+    fn backward_entries<T: Scalar>(
+        &self,
+        x: &[T],
+        entries: &Entries<'_, T>,
+        kernel: &[T],
+        dkernel: &mut [T],
+        dbias: &mut [T],
+        dx: Option<&mut [T]>,
+        resume: bool,
+    ) {
+        let window = self.window();
+        let mut weights = || {
+            entries.bias_gradient(dbias, resume);
+            sparse_gradient::WeightGradient { entries, x, window, dkernel, resume }.run();
+        };
+        let Some(dx) = dx else { return weights() };
+        let input = || {
+            let [height, columns] = self.geometry.output;
+            let band = self.band;
+            for row in (0..height).step_by(band) {
+                let pixels = row * columns..(row + band).min(height) * columns;
+                let windows = self.windows();
+                sparse_gradient::InputGradient { entries, pixels, kernel, windows, window, dx: &mut *dx }.run();
+            }
+        };
+        rayon::join(weights, input);
+    }
+
+    /// `dkernel (+)=` what these output rows give: a part of an image, or all rows of some images.
     fn weight_gradient<T: Scalar>(
         &self,
         x: &[T],
@@ -538,7 +683,7 @@ impl Convolution {
         dkernel: &mut [T],
         resume: bool,
     ) {
-        let [_, columns] = self.geometry.output;
+        let [height, columns] = self.geometry.output;
         let channels = self.geometry.input[2];
         let [row_stride, column_stride] = self.geometry.strides;
         let [row_dilation, column_dilation] = self.geometry.dilation;
@@ -550,8 +695,8 @@ impl Convolution {
                 strides: [row_dilation * self.input_row(), column_dilation * channels, 1],
             },
             walk: Walk {
-                counts: [rows.len(), 1],
-                strides: [row_stride * self.input_row(), 0],
+                counts: [rows.len().div_ceil(height), rows.len().min(height)],
+                strides: [self.geometry.padded_len(), row_stride * self.input_row()],
                 len: columns,
                 step: column_stride * channels,
             },
@@ -560,37 +705,41 @@ impl Convolution {
             columns: self.filters,
             c: dkernel,
             c_rows: Lattice::matrix(self.filters),
-            start: if resume { Start::Continue } else { Start::Overwrite },
+            resume,
             epilogue: Epilogue::default(),
         }
         .run();
     }
 
-    /// dx += what these output rows of an image give.
+    /// dx += what these output rows give.
     fn input_gradient<T: Scalar>(&self, dy: &[T], rows: Range<usize>, packed_kernel: &[T], dx: &mut [T]) {
-        let walk = self.window();
-        let stride = aligned(packed_len::<T>(self.filters, walk.len));
-        for (segment, panels) in packed_kernel.chunks_exact(stride).enumerate() {
-            let (i, j) = (segment / walk.counts[1], segment % walk.counts[1]);
+        let len = self.tap_len::<T>();
+        let [height, width] = self.geometry.size;
+        let mut product = |tap: usize, offset: usize| {
             Product {
                 a: dy,
                 a_rows: Lattice::matrix(self.filters),
                 walk: Walk::line(self.filters, 1),
-                panels,
+                panels: &packed_kernel[tap * len..][..len],
                 rows: dy.len() / self.filters,
-                columns: walk.len,
-                c: &mut dx[i * walk.strides[0] + j * walk.strides[1]..],
-                c_rows: self.windows().from_row(rows.start * self.geometry.output[1]),
-                start: Start::Add,
+                columns: self.geometry.input[2],
+                c: &mut dx[offset..],
+                c_rows: self.windows().starting_at(rows.start * self.geometry.output[1]),
+                resume: true,
                 epilogue: Epilogue::default(),
             }
             .run();
+        };
+        for row in 0..height {
+            for column in (0..width).rev() {
+                product(row * width + column, self.tap(row, column));
+            }
         }
     }
 }
 
-/// The operands of one image's backward pass.
-struct BackwardImage<'a, T> {
+/// The operands of a backward pass over one image, or [several](Convolution::images_at_a_time).
+struct BackwardImages<'a, T> {
     x: &'a [T],
     argmax: &'a [u32],
     dy: &'a [T],
@@ -601,6 +750,7 @@ struct BackwardImage<'a, T> {
     /// Whether earlier images of the group are in it.
     resume: bool,
     scratch: &'a mut [T],
+    indices: &'a mut [u32],
     sizes: GroupSizes,
 }
 
@@ -613,6 +763,11 @@ mod tests {
         (0..len).map(|i| ((i * 7919 + seed * 104_729) % 11) as f64 - 5.0).collect()
     }
 
+    /// Numbers whose sums round, so that only the same order of summation gives the same bits.
+    fn fractions(len: usize, seed: usize) -> Vec<f64> {
+        (0..len).map(|i| ((i * 7919 + seed * 104_729) % 1009) as f64 / 997.0 - 0.5).collect()
+    }
+
     /// What seven plain loops give: output, and the three gradients.
     struct Plain {
         y: Vec<f64>,
@@ -621,6 +776,7 @@ mod tests {
         dbias: Vec<f64>,
     }
 
+    #[expect(clippy::too_many_arguments, reason = "the operands of all passes")]
     fn plain(
         g: &Geometry,
         filters: usize,
@@ -642,7 +798,7 @@ mod tests {
         for n in 0..batch {
             for oy in 0..g.output[0] {
                 for ox in 0..g.output[1] {
-                    for f in 0..filters {
+                    for (f, &bias) in bias.iter().enumerate() {
                         let mut taps = vec![];
                         for ky in 0..g.size[0] {
                             for kx in 0..g.size[1] {
@@ -653,7 +809,7 @@ mod tests {
                                 }
                             }
                         }
-                        let sum: f64 = taps.iter().map(|&(i, w)| x[i] * kernel[w]).sum::<f64>() + bias[f];
+                        let sum: f64 = taps.iter().map(|&(i, w)| x[i] * kernel[w]).sum::<f64>() + bias;
                         let gradient = if relu && sum <= 0.0 { 0.0 } else { dy[out.y.len()] };
                         out.y.push(if relu { sum.max(0.0) } else { sum });
                         out.dbias[f] += gradient;
@@ -715,7 +871,7 @@ mod tests {
                                 &x,
                                 &y,
                                 &kernel,
-                                &[],
+                                &mut [],
                                 &mut dy.clone(),
                                 Some(&mut dx),
                                 &mut dkernel,
@@ -761,7 +917,7 @@ mod tests {
                 &x,
                 &y,
                 &kernel,
-                &[],
+                &mut [],
                 &mut dy.clone(),
                 Some(&mut dx),
                 &mut dkernel,
@@ -780,6 +936,9 @@ mod tests {
         for (input, filters, batch, pool_size, pool_strides) in [
             ([13, 13, 3], 20, 3, 2, 2),
             ([11, 8, 4], 16, 2, 3, 2),
+            ([13, 13, 32], 64, 5, 2, 2),
+            ([9, 14, 17], 20, 20, 2, 3),
+            ([40, 31, 16], 70, 2, 3, 3),
             ([9, 9, 1], 5, 40, 2, 1),
             ([64, 50, 2], 40, 1, 2, 2),
             ([10, 10, 2], 3, 2, 2, 3),
@@ -796,9 +955,9 @@ mod tests {
                     let pool = pool.over(&[g.output[0], g.output[1], filters], "max_pooling2d", "pool").unwrap();
                     let alone = Convolution::new(g, filters, relu);
                     let joined = alone.pooled(pool);
-                    let (x, kernel) = (numbers(batch * g.input_len(), 1), numbers(alone.depth() * filters, 2));
-                    let bias = numbers(filters, 3);
-                    let dy = numbers(batch * joined.output_len(), 4);
+                    let (x, kernel) = (fractions(batch * g.input_len(), 1), fractions(alone.depth() * filters, 2));
+                    let bias = fractions(filters, 3);
+                    let dy = fractions(batch * joined.output_len(), 4);
                     let mut prepared = vec![f64::NAN; alone.prepared_len::<f64>()];
                     alone.prepare(&kernel, &mut prepared);
 
@@ -828,7 +987,7 @@ mod tests {
                         &x,
                         &wide,
                         &kernel,
-                        &[],
+                        &mut [],
                         &mut wide_dy,
                         Some(dx),
                         dkernel,
@@ -848,7 +1007,7 @@ mod tests {
                         &x,
                         &y,
                         &kernel,
-                        &argmax,
+                        &mut argmax,
                         &mut dy.clone(),
                         Some(joined_dx),
                         joined_dkernel,

@@ -3,7 +3,7 @@
 use super::elementwise::{mask_relu, sum_rows};
 use super::pack::{pack, pack_transposed, packed_len, width};
 use super::parallel::{Chunks, each_task, items_per_task};
-use super::tile::{Epilogue, Lattice, Product, Start, Walk};
+use super::tile::{Epilogue, Lattice, Product, Walk};
 use crate::scalar::Scalar;
 
 /// Rows of x that a task of the forward pass or the input gradient takes: each panel of W is fetched once for all of
@@ -73,14 +73,14 @@ impl DenseKernel {
             let rows = dkernel.slice.len() / self.units;
             Product {
                 a: x,
-                a_rows: Lattice::matrix(1).from_row(task * features),
+                a_rows: Lattice::matrix(1).starting_at(task * features),
                 walk: Walk::line(batch, self.inputs),
                 panels: packed_dy,
                 rows,
                 columns: self.units,
                 c: dkernel.slice,
                 c_rows: Lattice::matrix(self.units),
-                start: Start::Overwrite,
+                resume: false,
                 epilogue: Epilogue::default(),
             }
             .run();
@@ -112,7 +112,7 @@ fn product<T: Scalar>(a: &[T], depth: usize, panels: &[T], columns: usize, c: &m
                 columns,
                 c: c.slice,
                 c_rows: Lattice::matrix(columns),
-                start: Start::Overwrite,
+                resume: false,
                 epilogue: Epilogue { bias, ..epilogue },
             }
             .run();
@@ -123,14 +123,14 @@ fn product<T: Scalar>(a: &[T], depth: usize, panels: &[T], columns: usize, c: &m
     each_task(0..rows.div_ceil(rows_per_task), Chunks::new(c, rows_per_task * columns), &|task, c| {
         Product {
             a,
-            a_rows: Lattice::matrix(depth).from_row(task * rows_per_task),
+            a_rows: Lattice::matrix(depth).starting_at(task * rows_per_task),
             walk: Walk::line(depth, 1),
             panels,
             rows: c.slice.len() / columns,
             columns,
             c: c.slice,
             c_rows: Lattice::matrix(columns),
-            start: Start::Overwrite,
+            resume: false,
             epilogue,
         }
         .run();

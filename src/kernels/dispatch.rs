@@ -23,6 +23,8 @@ pub(crate) fn dispatch<Op: WithSimd>(op: Op) -> Op::Output {
 
 /// Runs plain loops with the processor's instructions switched on, for the compiler to vectorise. Rust never reorders or
 /// fuses floating-point operations by itself, so the bits do not change.
+///
+/// The closure must be marked `#[inline(always)]`: as a function of its own it would be compiled for the oldest processor.
 #[inline]
 pub(crate) fn vectorized<R>(loops: impl FnOnce() -> R) -> R {
     struct Loops<F>(F);
@@ -37,7 +39,7 @@ pub(crate) fn vectorized<R>(loops: impl FnOnce() -> R) -> R {
 }
 
 /// The name of the instruction set in use, as benches and bug reports give it.
-pub(crate) fn instruction_set() -> &'static str {
+pub fn instruction_set() -> &'static str {
     match *ARCH {
         Arch::Scalar => "scalar",
         #[cfg(target_arch = "x86_64")]

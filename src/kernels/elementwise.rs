@@ -15,11 +15,14 @@ pub(crate) fn relu<T: Scalar>(x: &[T], y: &mut [T]) {
     let tasks = y.len().div_ceil(MIN_ELEMENTS);
     each_task(0..tasks, Chunks::new(y, MIN_ELEMENTS), &|task, y| {
         let x = &x[task * MIN_ELEMENTS..][..y.slice.len()];
-        vectorized(|| {
-            for (y, &x) in y.slice.iter_mut().zip(x) {
-                *y = relu_of(x);
-            }
-        });
+        vectorized(
+            #[inline(always)]
+            || {
+                for (y, &x) in y.slice.iter_mut().zip(x) {
+                    *y = relu_of(x);
+                }
+            },
+        );
     });
 }
 
@@ -29,21 +32,27 @@ pub(crate) fn relu_gradient<T: Scalar>(y: &[T], dy: &[T], dx: &mut [T]) {
     each_task(0..tasks, Chunks::new(dx, MIN_ELEMENTS), &|task, dx| {
         let range = task * MIN_ELEMENTS..task * MIN_ELEMENTS + dx.slice.len();
         let (y, dy) = (&y[range.clone()], &dy[range]);
-        vectorized(|| {
-            for ((dx, &y), &dy) in dx.slice.iter_mut().zip(y).zip(dy) {
-                *dx = if y <= T::zero() { T::zero() } else { dy };
-            }
-        });
+        vectorized(
+            #[inline(always)]
+            || {
+                for ((dx, &y), &dy) in dx.slice.iter_mut().zip(y).zip(dy) {
+                    *dx = if y <= T::zero() { T::zero() } else { dy };
+                }
+            },
+        );
     });
 }
 
 /// dy = 0 where y ≤ 0, on this thread.
 pub(crate) fn mask_relu<T: Scalar>(y: &[T], dy: &mut [T]) {
-    vectorized(|| {
-        for (dy, &y) in dy.iter_mut().zip(y) {
-            *dy = if y <= T::zero() { T::zero() } else { *dy };
-        }
-    });
+    vectorized(
+        #[inline(always)]
+        || {
+            for (dy, &y) in dy.iter_mut().zip(y) {
+                *dy = if y <= T::zero() { T::zero() } else { *dy };
+            }
+        },
+    );
 }
 
 /// `sums[c] (+)= Σ rows[r][c]`, r ascending; overwritten unless `resume`.
@@ -51,13 +60,16 @@ pub(crate) fn sum_rows<T: Scalar>(rows: &[T], sums: &mut [T], resume: bool) {
     if !resume {
         sums.fill(T::zero());
     }
-    vectorized(|| {
-        for row in rows.chunks_exact(sums.len()) {
-            for (sum, &value) in sums.iter_mut().zip(row) {
-                *sum += value;
+    vectorized(
+        #[inline(always)]
+        || {
+            for row in rows.chunks_exact(sums.len()) {
+                for (sum, &value) in sums.iter_mut().zip(row) {
+                    *sum += value;
+                }
             }
-        }
-    });
+        },
+    );
 }
 
 /// `sums[i] = Σ parts[p][i]`, p ascending, for parts that begin `stride` apart.
@@ -66,15 +78,18 @@ pub(crate) fn sum_parts<T: Scalar>(parts: &[T], stride: usize, count: usize, sum
     const ELEMENTS: usize = 1 << 12;
     let tasks = sums.len().div_ceil(ELEMENTS);
     each_task(0..tasks, Chunks::new(sums, ELEMENTS), &|task, sums| {
-        vectorized(|| {
-            let len = sums.slice.len();
-            let part = |p: usize| &parts[p * stride + task * ELEMENTS..][..len];
-            sums.slice.copy_from_slice(part(0));
-            for p in 1..count {
-                for (sum, &value) in sums.slice.iter_mut().zip(part(p)) {
-                    *sum += value;
+        vectorized(
+            #[inline(always)]
+            || {
+                let len = sums.slice.len();
+                let part = |p: usize| &parts[p * stride + task * ELEMENTS..][..len];
+                sums.slice.copy_from_slice(part(0));
+                for p in 1..count {
+                    for (sum, &value) in sums.slice.iter_mut().zip(part(p)) {
+                        *sum += value;
+                    }
                 }
-            }
-        });
+            },
+        );
     });
 }

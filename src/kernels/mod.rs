@@ -13,4 +13,5 @@ pub(crate) mod parallel;
 pub(crate) mod pooling;
 pub(crate) mod reduce;
 pub(crate) mod softmax;
+pub(crate) mod sparse_gradient;
 pub(crate) mod tile;

@@ -7,6 +7,7 @@ use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::dispatch::{dispatch, vectorized};
+use super::parallel::{Chunks, MIN_ELEMENTS, each_task};
 use crate::scalar::Scalar;
 
 /// Numbers in a vector.
@@ -32,6 +33,11 @@ pub(crate) fn packed_len<T: Scalar>(depth: usize, columns: usize) -> usize {
     depth * columns.next_multiple_of(lanes::<T>())
 }
 
+/// Whether a row-major matrix of so many columns is packed as it is.
+pub(crate) fn is_packed<T: Scalar>(columns: usize) -> bool {
+    columns <= width::<T>() && columns.is_multiple_of(lanes::<T>())
+}
+
 /// Cuts packed memory into its panels, and tells each one's first column.
 fn panels<T: Scalar>(depth: usize, out: &mut [T]) -> impl IndexedParallelIterator<Item = (usize, &mut [T])> {
     let width = width::<T>();
@@ -42,7 +48,10 @@ fn panels<T: Scalar>(depth: usize, out: &mut [T]) -> impl IndexedParallelIterato
 pub(crate) fn pack<T: Scalar>(matrix: &[T], columns: usize, out: &mut [T]) {
     let depth = matrix.len() / columns;
     panels(depth, &mut out[..packed_len::<T>(depth, columns)]).for_each(|(column, panel)| {
-        vectorized(|| pack_panel(matrix, columns, column, panel, depth));
+        vectorized(
+            #[inline(always)]
+            || pack_panel(matrix, columns, column, panel, depth),
+        );
     });
 }
 
@@ -51,11 +60,14 @@ pub(crate) fn pack_here<T: Scalar>(matrix: &[T], columns: usize, out: &mut [T]) 
     let depth = matrix.len() / columns;
     let out = &mut out[..packed_len::<T>(depth, columns)];
     let width = width::<T>();
-    vectorized(|| {
-        for (j, panel) in out.chunks_mut(depth * width).enumerate() {
-            pack_panel(matrix, columns, j * width, panel, depth);
-        }
-    });
+    vectorized(
+        #[inline(always)]
+        || {
+            for (j, panel) in out.chunks_mut(depth * width).enumerate() {
+                pack_panel(matrix, columns, j * width, panel, depth);
+            }
+        },
+    );
 }
 
 #[inline(always)]
@@ -74,15 +86,32 @@ pub(crate) fn pack_transposed<T: Scalar>(matrix: &[T], depth: usize, out: &mut [
     panels(depth, &mut out[..packed_len::<T>(depth, columns)]).for_each(|(column, panel)| {
         let width = panel.len() / depth;
         let filled = width.min(columns - column);
-        vectorized(|| {
-            let rows = &matrix[column * depth..][..filled * depth];
-            for (l, to) in panel.chunks_exact_mut(width).enumerate() {
-                for (to, row) in to.iter_mut().zip(rows.chunks_exact(depth)) {
-                    *to = row[l];
+        vectorized(
+            #[inline(always)]
+            || {
+                let rows = &matrix[column * depth..][..filled * depth];
+                for (l, to) in panel.chunks_exact_mut(width).enumerate() {
+                    for (to, row) in to.iter_mut().zip(rows.chunks_exact(depth)) {
+                        *to = row[l];
+                    }
+                    to[filled..].fill(T::zero());
                 }
-                to[filled..].fill(T::zero());
+            },
+        );
+    });
+}
+
+/// The row-major matrix `[..][columns]` the other way round, rows of the result in parallel.
+pub(crate) fn transpose<T: Scalar>(matrix: &[T], columns: usize, out: &mut [T]) {
+    let rows = matrix.len() / columns;
+    let per_task = MIN_ELEMENTS.div_ceil(rows.max(1));
+    each_task(0..columns.div_ceil(per_task), Chunks::new(&mut out[..matrix.len()], per_task * rows), &|task, out| {
+        for (i, to) in out.slice.chunks_exact_mut(rows).enumerate() {
+            let column = task * per_task + i;
+            for (to, from) in to.iter_mut().zip(matrix[column..].iter().step_by(columns)) {
+                *to = *from;
             }
-        });
+        }
     });
 }
 
@@ -108,6 +137,18 @@ mod tests {
     }
 
     #[test]
+    fn transposing_twice_changes_nothing() {
+        for (rows, columns) in [(1, 1), (3, 10), (288, 64), (700, 90)] {
+            let matrix: Vec<f32> = (0..rows * columns).map(|i| i as f32).collect();
+            let (mut once, mut twice) = (vec![f32::NAN; matrix.len()], vec![f32::NAN; matrix.len()]);
+            transpose(&matrix, columns, &mut once);
+            transpose(&once, rows, &mut twice);
+            assert_eq!(once[(columns - 1) * rows], matrix[columns - 1]);
+            assert_eq!(twice, matrix);
+        }
+    }
+
+    #[test]
     fn packing_loses_nothing() {
         for (depth, columns) in [(1, 1), (3, 10), (5, 16), (2, 17), (7, 32), (4, 33), (9, 65), (2, 100)] {
             let matrix: Vec<f32> = (0..depth * columns).map(|i| i as f32 + 1.0).collect();
@@ -119,6 +160,7 @@ mod tests {
                     1 => pack_here(&matrix, columns, &mut out),
                     _ => pack_transposed(&transposed, depth, &mut out),
                 }
+                assert_eq!(is_packed::<f32>(columns), columns <= width::<f32>() && out == matrix);
                 assert_eq!(unpack(&out, depth, columns), matrix, "{depth}×{columns}, packer {packer}");
             }
         }

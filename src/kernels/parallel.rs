@@ -73,7 +73,7 @@ impl<A: Divide, B: Divide, C: Divide> Divide for (A, B, C) {
 
 impl<A: Divide, B: Divide, C: Divide, D: Divide> Divide for (A, B, C, D) {
     fn divide(self, tasks: usize) -> (Self, Self) {
-        let ((ab, ab_rest), (cd, cd_rest)) = (((self.0, self.1)).divide(tasks), ((self.2, self.3)).divide(tasks));
+        let ((ab, ab_rest), (cd, cd_rest)) = ((self.0, self.1).divide(tasks), (self.2, self.3).divide(tasks));
         ((ab.0, ab.1, cd.0, cd.1), (ab_rest.0, ab_rest.1, cd_rest.0, cd_rest.1))
     }
 }

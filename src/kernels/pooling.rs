@@ -31,8 +31,14 @@ pub(crate) fn max_pool<T: Scalar>(
     argmax: Option<&mut [u32]>,
 ) {
     match argmax {
-        Some(argmax) => vectorized(|| pool_rows::<T, true>(geometry, x, first, rows, y, argmax)),
-        None => vectorized(|| pool_rows::<T, false>(geometry, x, first, rows, y, &mut [])),
+        Some(argmax) => vectorized(
+            #[inline(always)]
+            || pool_rows::<T, true>(geometry, x, first, rows, y, argmax),
+        ),
+        None => vectorized(
+            #[inline(always)]
+            || pool_rows::<T, false>(geometry, x, first, rows, y, &mut []),
+        ),
     }
 }
 
@@ -56,22 +62,21 @@ fn pool_rows<T: Scalar, const ARGMAX: bool>(
             let argmax = if ARGMAX { &mut argmax[at..][..channels] } else { &mut [] };
             let mut channel = 0;
             while channel < channels {
-                let n = CHANNELS.min(channels - channel);
-                let (best, index) = best_of::<T>(x, first, &ys, &xs, width, channels, channel, n);
-                y[channel..][..n].copy_from_slice(&best[..n]);
-                if ARGMAX {
-                    argmax[channel..][..n].copy_from_slice(&index[..n]);
-                }
-                channel += n;
+                // whole vectors as long as there are some, then one by one
+                channel += if channels - channel >= CHANNELS {
+                    largest::<T, CHANNELS, ARGMAX>(x, first, &ys, &xs, width, channels, channel, y, argmax)
+                } else {
+                    largest::<T, 1, ARGMAX>(x, first, &ys, &xs, width, channels, channel, y, argmax)
+                };
             }
         }
     }
 }
 
-/// The largest value in a window and its pixel, for `n` channels from `channel` on.
+/// The largest value in a window and its pixel, for `C` channels; returns how many these are.
 #[inline(always)]
 #[expect(clippy::too_many_arguments, reason = "inlined into its one caller: the loop state of a window")]
-fn best_of<T: Scalar>(
+fn largest<T: Scalar, const C: usize, const ARGMAX: bool>(
     x: &[T],
     first: usize,
     ys: &Range<usize>,
@@ -79,34 +84,30 @@ fn best_of<T: Scalar>(
     width: usize,
     channels: usize,
     channel: usize,
-    n: usize,
-) -> ([T; CHANNELS], [u32; CHANNELS]) {
-    let mut best = [T::neg_infinity(); CHANNELS];
-    let mut index = [(ys.start * width + xs.start) as u32; CHANNELS];
+    y: &mut [T],
+    argmax: &mut [u32],
+) -> usize {
+    let mut best = [T::neg_infinity(); C];
+    let mut index = [(ys.start * width + xs.start) as u32; C];
     for iy in ys.clone() {
-        for ix in xs.clone() {
-            let values = &x[((iy - first) * width + ix) * channels + channel..];
+        let row = &x[((iy - first) * width + xs.start) * channels + channel..];
+        for (i, ix) in xs.clone().enumerate() {
+            let values: &[T; C] = row[i * channels..].first_chunk().expect("the window lies in the image");
             let pixel = (iy * width + ix) as u32;
-            if let Some(values) = values.first_chunk::<CHANNELS>().filter(|_| n == CHANNELS) {
-                for c in 0..CHANNELS {
-                    take_larger(values[c], pixel, &mut best[c], &mut index[c]);
-                }
-            } else {
-                for c in 0..n {
-                    take_larger(values[c], pixel, &mut best[c], &mut index[c]);
+            for c in 0..C {
+                let larger = (values[c] > best[c]) | (values[c].is_nan());
+                best[c] = if larger { values[c] } else { best[c] };
+                if ARGMAX {
+                    index[c] = if larger { pixel } else { index[c] };
                 }
             }
         }
     }
-    (best, index)
-}
-
-/// Both without a branch, so that it becomes a comparison and two selections on vectors.
-#[inline(always)]
-fn take_larger<T: Scalar>(value: T, pixel: u32, best: &mut T, index: &mut u32) {
-    let larger = value > *best || value.is_nan();
-    *best = if larger { value } else { *best };
-    *index = if larger { pixel } else { *index };
+    y[channel..][..C].copy_from_slice(&best);
+    if ARGMAX {
+        argmax[channel..][..C].copy_from_slice(&index);
+    }
+    C
 }
 
 /// `dx[pixel] += dy` for each output's pixel, row-major. `dx` is a whole image, already zero (or a sum to go on with).
@@ -118,10 +119,57 @@ pub(crate) fn scatter_to_argmax<T: Scalar>(channels: usize, argmax: &[u32], dy: 
     }
 }
 
+/// The gradient of what was pooled, for windows that do not overlap and have no padding: each pixel gets its window's
+/// gradient if it was the largest, zero if not.
+pub(crate) fn unpool<T: Scalar>(geometry: &Geometry, argmax: &[u32], dy: &[T], dx: &mut [T]) {
+    vectorized(
+        #[inline(always)]
+        || {
+            let [_, width, channels] = geometry.input;
+            if geometry.strides != geometry.size {
+                dx.fill(T::zero());
+            }
+            let windows = dy.chunks_exact(channels).zip(argmax.chunks_exact(channels));
+            for (window, (dy, argmax)) in windows.enumerate() {
+                let (oy, ox) = (window / geometry.output[1], window % geometry.output[1]);
+                for ky in 0..geometry.size[0] {
+                    let row = (oy * geometry.strides[0] + ky) * width + ox * geometry.strides[1];
+                    let pixels = &mut dx[row * channels..][..geometry.size[1] * channels];
+                    for (pixel, dx) in (row as u32..).zip(pixels.chunks_exact_mut(channels)) {
+                        for ((dx, &dy), &at) in dx.iter_mut().zip(dy).zip(argmax) {
+                            *dx = if at == pixel { dy } else { T::zero() };
+                        }
+                    }
+                }
+            }
+        },
+    );
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::shape::{Padding, Window};
+
+    #[test]
+    fn unpooling_is_scattering_where_windows_do_not_overlap() {
+        for (size, strides) in [((2, 2), (2, 2)), ((3, 2), (3, 2)), ((1, 2), (2, 3)), ((2, 2), (3, 2))] {
+            let window =
+                Window { size: size.into(), strides: strides.into(), dilation: 1.into(), padding: Padding::Valid };
+            let mut g = window.over(&[11, 9, 19], "max_pooling2d", "pool").unwrap();
+            // as a joined convolution has it: nothing beyond the last window
+            let read: [usize; 2] = std::array::from_fn(|i| (g.output[i] - 1) * g.strides[i] + g.size[i]);
+            g.input = [read[0], read[1], 19];
+            let x: Vec<f32> = (0..g.input_len()).map(|i| (i * 7919 % 31) as f32).collect();
+            let (mut y, mut argmax) = (vec![0.0; g.pixels() * 19], vec![0; g.pixels() * 19]);
+            max_pool(&g, &x, 0, 0..g.output[0], &mut y, Some(&mut argmax));
+            let dy: Vec<f32> = (0..y.len()).map(|i| i as f32 + 1.0).collect();
+            let (mut want, mut got) = (vec![0.0; x.len()], vec![f32::NAN; x.len()]);
+            scatter_to_argmax(19, &argmax, &dy, &mut want);
+            unpool(&g, &argmax, &dy, &mut got);
+            assert_eq!(got, want, "{g:?}");
+        }
+    }
 
     /// The plain version: one output at a time, padding as −∞.
     fn reference(g: &Geometry, x: &[f32]) -> (Vec<f32>, Vec<u32>) {

@@ -20,21 +20,47 @@ const PIECE: usize = 1 << 13;
 pub(crate) fn softmax<T: Scalar>(x: &[T], y: &mut [T], n: usize) {
     debug_assert_eq!(x.len(), y.len());
     let piece = piece(n);
+    let run = |(x, y): (&[T], &mut [T])| {
+        y.copy_from_slice(x);
+        rows_forward(y, n.max(1));
+    };
     if y.len() <= piece {
-        return rows_forward(x, y, n.max(1));
+        return run((x, y));
     }
-    x.par_chunks(piece).zip(y.par_chunks_mut(piece)).for_each(|(x, y)| rows_forward(x, y, n));
+    x.par_chunks(piece).zip(y.par_chunks_mut(piece)).for_each(run);
+}
+
+/// The same in place.
+pub(crate) fn softmax_in_place<T: Scalar>(y: &mut [T], n: usize) {
+    let piece = piece(n);
+    if y.len() <= piece {
+        return rows_forward(y, n.max(1));
+    }
+    y.par_chunks_mut(piece).for_each(|y| rows_forward(y, n));
 }
 
 /// The gradient with respect to the input of [`softmax`], into `dx`, from its output and the gradient of that.
 pub(crate) fn softmax_backward<T: Scalar>(y: &[T], dy: &[T], dx: &mut [T], n: usize) {
     debug_assert_eq!([y.len(), dy.len()], [dx.len(); 2]);
     let piece = piece(n);
+    let run = |((y, dy), dx): ((&[T], &[T]), &mut [T])| {
+        dx.copy_from_slice(dy);
+        rows_backward(y, dx, n.max(1));
+    };
     if dx.len() <= piece {
-        return rows_backward(y, dy, dx, n.max(1));
+        return run(((y, dy), dx));
     }
-    let pieces = y.par_chunks(piece).zip(dy.par_chunks(piece)).zip(dx.par_chunks_mut(piece));
-    pieces.for_each(|((y, dy), dx)| rows_backward(y, dy, dx, n));
+    y.par_chunks(piece).zip(dy.par_chunks(piece)).zip(dx.par_chunks_mut(piece)).for_each(run);
+}
+
+/// The same in place: `d` is the gradient of the output before, that of the input after.
+pub(crate) fn softmax_backward_in_place<T: Scalar>(y: &[T], d: &mut [T], n: usize) {
+    debug_assert_eq!(y.len(), d.len());
+    let piece = piece(n);
+    if d.len() <= piece {
+        return rows_backward(y, d, n.max(1));
+    }
+    y.par_chunks(piece).zip(d.par_chunks_mut(piece)).for_each(|(y, d)| rows_backward(y, d, n));
 }
 
 /// Whole rows of `n` elements, about [`PIECE`] in all.
@@ -42,13 +68,13 @@ fn piece(n: usize) -> usize {
     (PIECE / n.max(1)).max(1) * n.max(1)
 }
 
-fn rows_forward<T: Scalar>(x: &[T], y: &mut [T], n: usize) {
+fn rows_forward<T: Scalar>(y: &mut [T], n: usize) {
     vectorized(
         #[inline(always)]
         || {
-            for (x, y) in x.chunks_exact(n).zip(y.chunks_exact_mut(n)) {
-                let max = maximum(x);
-                y.iter_mut().zip(x).for_each(|(y, &x)| *y = x - max);
+            for y in y.chunks_exact_mut(n) {
+                let max = maximum(y);
+                y.iter_mut().for_each(|y| *y -= max);
             }
             // All rows in one loop, for its vectors to be full even if the rows are short.
             y.iter_mut().for_each(|y| *y = y.exponential());
@@ -60,14 +86,14 @@ fn rows_forward<T: Scalar>(x: &[T], y: &mut [T], n: usize) {
     );
 }
 
-fn rows_backward<T: Scalar>(y: &[T], dy: &[T], dx: &mut [T], n: usize) {
+fn rows_backward<T: Scalar>(y: &[T], d: &mut [T], n: usize) {
     vectorized(
         #[inline(always)]
         || {
-            for ((y, dy), dx) in y.chunks_exact(n).zip(dy.chunks_exact(n)).zip(dx.chunks_exact_mut(n)) {
-                let mean = dot(y, dy);
-                for ((dx, &y), &dy) in dx.iter_mut().zip(y).zip(dy) {
-                    *dx = y * (dy - mean);
+            for (y, d) in y.chunks_exact(n).zip(d.chunks_exact_mut(n)) {
+                let mean = dot(y, d);
+                for (d, &y) in d.iter_mut().zip(y) {
+                    *d = y * (*d - mean);
                 }
             }
         },
@@ -148,6 +174,21 @@ mod tests {
         }
     }
 
+    #[test]
+    fn in_place_it_is_the_same() {
+        for (rows, n) in SIZES {
+            let x = numbers(rows * n);
+            let (y, mut in_place) = (forward(&x, n), x.clone());
+            softmax_in_place(&mut in_place, n);
+            assert_eq!(in_place, y);
+            let mut dx = vec![f32::NAN; rows * n];
+            softmax_backward(&y, &x, &mut dx, n);
+            in_place.copy_from_slice(&x);
+            softmax_backward_in_place(&y, &mut in_place, n);
+            assert_eq!(in_place, dx);
+        }
+    }
+
     // What a row becomes does not depend on the batch, nor on where the batch is cut into pieces.
     #[test]
     fn a_row_does_not_depend_on_its_batch() {
@@ -192,6 +233,8 @@ mod tests {
         for n in [0, 3] {
             softmax::<f32>(&[], &mut [], n);
             softmax_backward::<f32>(&[], &[], &mut [], n);
+            softmax_in_place::<f32>(&mut [], n);
+            softmax_backward_in_place::<f32>(&[], &mut [], n);
         }
     }
 }

@@ -46,10 +46,17 @@ impl Lattice {
     }
 
     /// The same rows from the one with this number on.
-    pub(crate) fn from_row(self, row: usize) -> Self {
+    pub(crate) fn starting_at(self, row: usize) -> Self {
         let [j, k] = self.sizes;
         let row = row + (self.first[0] * j + self.first[1]) * k + self.first[2];
         Self { first: [row / (j * k), row / k % j, row % k], ..self }
+    }
+
+    /// Where row `k` of the first (i, j) begins, counted on through all of them.
+    #[inline(always)]
+    pub(super) fn start_of(&self, row: usize) -> usize {
+        let (j, k) = (row / self.sizes[1], row % self.sizes[1]);
+        j * self.strides[1] + k * self.strides[2]
     }
 
     #[inline(always)]
@@ -117,6 +124,12 @@ impl Walk {
         self.counts[0] * self.counts[1] * self.len
     }
 
+    /// Where the segments begin, from the beginning of the row.
+    pub(super) fn segments(&self) -> impl Iterator<Item = usize> + use<> {
+        let Self { counts, strides, .. } = *self;
+        (0..counts[0] * counts[1]).map(move |s| s / counts[1] * strides[0] + s % counts[1] * strides[1])
+    }
+
     /// From its first element to behind its last.
     #[inline(always)]
     fn extent(&self) -> usize {
@@ -153,17 +166,6 @@ impl Cursor {
     }
 }
 
-/// What becomes of what is in C already.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Start {
-    /// It is overwritten.
-    Overwrite,
-    /// The accumulators go on from it: C must not have overlapping rows.
-    Continue,
-    /// The finished sums are added to it, row after row: rows may overlap.
-    Add,
-}
-
 /// What is done to finished sums before they are stored.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Epilogue<'a, T> {
@@ -186,7 +188,9 @@ impl<T: Scalar> Epilogue<'_, T> {
             sums = add::<S, T, N>(simd, sums, load::<S, T, N>(simd, &bias[column..][..columns]));
         }
         if self.relu {
-            sums = sums.map(|sum| T::relu(simd, sum));
+            for sum in &mut sums {
+                *sum = T::relu(simd, *sum);
+            }
         }
         sums
     }
@@ -204,7 +208,8 @@ pub(crate) struct Product<'a, T> {
     pub(crate) columns: usize,
     pub(crate) c: &'a mut [T],
     pub(crate) c_rows: Lattice,
-    pub(crate) start: Start,
+    /// Whether the accumulators go on from what is in C, in place of overwriting it.
+    pub(crate) resume: bool,
     pub(crate) epilogue: Epilogue<'a, T>,
 }
 
@@ -223,7 +228,7 @@ impl<T: Scalar> WithSimd for Product<'_, T> {
         let depth = self.walk.depth();
         let lanes = T::lanes::<S>();
         let width = VECTORS * lanes;
-        if self.rows == 1 && self.start == Start::Overwrite {
+        if self.rows == 1 && !self.resume {
             let mut column = 0;
             while column < self.columns {
                 // each branch has one tile, whose size the compiler knows
@@ -311,7 +316,7 @@ impl<T: Scalar> Product<'_, T> {
         }
         let columns = (self.columns - column).min(N * T::lanes::<S>());
 
-        let resume = part.k > 0 && self.start != Start::Add || self.start == Start::Continue;
+        let resume = part.k > 0 || self.resume;
         let mut acc = [[T::splat(simd, T::zero()); N]; M];
         if resume {
             for r in 0..M {
@@ -327,9 +332,7 @@ impl<T: Scalar> Product<'_, T> {
             }
             let c = &mut self.c[c_at[r]..][..columns];
             let mut sums = acc[r];
-            if self.start == Start::Add {
-                sums = add::<S, T, N>(simd, load::<S, T, N>(simd, c), sums);
-            } else if end {
+            if end {
                 sums = self.epilogue.finish(simd, column, columns, sums);
             }
             store::<S, T, _>(simd, c, sums);
@@ -395,7 +398,7 @@ fn multiply<S: Simd, T: Scalar, const M: usize, const N: usize>(
 ) -> [[T::Vector<S>; N]; M] {
     // rows of one length: a single check of the bounds in each step serves all
     let extent = walk.extent();
-    let a: [&[T]; M] = rows.map(|row| &a[row..][..extent]);
+    let a: [&[T]; M] = std::array::from_fn(|r| &a[rows[r]..][..extent]);
     while !panel.is_empty() {
         let len = panel.len().min(walk.len - cursor.at);
         let (segment, rest) = panel.split_at(len);
@@ -422,7 +425,7 @@ fn add<S: Simd, T: Scalar, const N: usize>(simd: S, a: [T::Vector<S>; N], b: [T:
 
 /// `N` vectors from at most as many elements; what is missing is zero.
 #[inline(always)]
-fn load<S: Simd, T: Scalar, const N: usize>(simd: S, from: &[T]) -> [T::Vector<S>; N] {
+pub(super) fn load<S: Simd, T: Scalar, const N: usize>(simd: S, from: &[T]) -> [T::Vector<S>; N] {
     let lanes = T::lanes::<S>();
     if from.len() == N * lanes {
         let (whole, _) = T::as_vectors::<S>(from);
@@ -436,7 +439,7 @@ fn load<S: Simd, T: Scalar, const N: usize>(simd: S, from: &[T]) -> [T::Vector<S
 
 /// As many elements of `N` vectors as there is room for.
 #[inline(always)]
-fn store<S: Simd, T: Scalar, const N: usize>(simd: S, to: &mut [T], from: [T::Vector<S>; N]) {
+pub(super) fn store<S: Simd, T: Scalar, const N: usize>(simd: S, to: &mut [T], from: [T::Vector<S>; N]) {
     let lanes = T::lanes::<S>();
     if to.len() == N * lanes {
         let (whole, _) = T::as_vectors_mut::<S>(to);
@@ -480,11 +483,9 @@ mod tests {
                     }
                 }
                 let c = &mut c[c_at + column];
-                *c = if product.start == Start::Overwrite { sum } else { *c + sum };
-                if product.start != Start::Add {
-                    *c += product.epilogue.bias.map_or(0.0, |bias| bias[column]);
-                    *c = if product.epilogue.relu { c.max(0.0) } else { *c };
-                }
+                *c = if product.resume { *c + sum } else { sum };
+                *c += product.epilogue.bias.map_or(0.0, |bias| bias[column]);
+                *c = if product.epilogue.relu { c.max(0.0) } else { *c };
             }
         }
         c
@@ -505,7 +506,7 @@ mod tests {
         for walk in walks {
             for rows in [1, 2, 3, 4, 5, 6, 7, 12, 13, 20] {
                 for columns in [1, 3, 8, 10, 16, 17, 31, 32, 33, 64, 100, 150] {
-                    for start in [Start::Overwrite, Start::Continue, Start::Add] {
+                    for resume in [false, true] {
                         for lattice in
                             [Lattice::matrix(3), Lattice { first: [0, 1, 2], sizes: [2, 4], strides: [50, 21, 2] }]
                         {
@@ -514,8 +515,6 @@ mod tests {
                             let mut panels = vec![0.0; packed_len::<f32>(walk.depth(), columns)];
                             pack_here(&b, columns, &mut panels);
                             let bias = numbers(columns, 3);
-                            // overlapping rows are only allowed where sums are added
-                            let stride = if start == Start::Add { 1 } else { columns + 1 };
                             let mut c = numbers(rows * (columns + 1), 5);
                             let product = Product {
                                 a: &a,
@@ -525,20 +524,23 @@ mod tests {
                                 rows,
                                 columns,
                                 c: &mut c,
-                                c_rows: Lattice::matrix(stride),
-                                start,
+                                c_rows: Lattice::matrix(columns + 1),
+                                resume,
                                 epilogue: Epilogue { bias: Some(&bias), relu: rows % 2 == 0 },
                             };
                             let want = reference(&product, &b);
                             product.run();
-                            assert_eq!(c, want, "{walk:?}, {rows} rows, {columns} columns, {start:?}, {lattice:?}");
+                            assert_eq!(
+                                c, want,
+                                "{walk:?}, {rows} rows, {columns} columns, resume {resume}, {lattice:?}"
+                            );
                             compared += 1;
                         }
                     }
                 }
             }
         }
-        assert_eq!(compared, 7 * 10 * 12 * 3 * 2);
+        assert_eq!(compared, 7 * 10 * 12 * 2 * 2);
     }
 
     #[test]
@@ -548,7 +550,7 @@ mod tests {
         let all: Vec<usize> = (0..60).map(|_| all.next()).collect();
         assert_eq!(all[4 * 3 + 4 + 1], 1110);
         for first in 0..50 {
-            let mut part = lattice.from_row(first).offsets();
+            let mut part = lattice.starting_at(first).offsets();
             assert!((first..60).all(|row| part.next() == all[row]), "from row {first}");
         }
     }

@@ -13,6 +13,7 @@ use super::{
 use crate::error::{Error, Result};
 use crate::initializers::Initializer;
 use crate::kernels::convolution::Convolution;
+use crate::kernels::softmax::{softmax_backward_in_place, softmax_in_place};
 use crate::model::Block;
 use crate::scalar::Scalar;
 use crate::shape::{Geometry, Padding, Size2D, Window, elements};
@@ -197,10 +198,16 @@ impl<T: Scalar> Layer<T> for Conv2D {
     }
 
     fn forward(&self, pass: Forward<'_, T>) {
-        forward(&self.convolution(&pass.x.shape()[1..]), pass);
+        let y = forward(&self.convolution(&pass.x.shape()[1..]), pass);
+        if self.activation == Activation::Softmax {
+            softmax_in_place(y, self.filters);
+        }
     }
 
-    fn backward(&self, pass: Backward<'_, T>) {
+    fn backward(&self, mut pass: Backward<'_, T>) {
+        if self.activation == Activation::Softmax {
+            softmax_backward_in_place(slice(pass.y.view()), slice_mut(pass.dy.view_mut()), self.filters);
+        }
         backward(&self.convolution(&pass.x.shape()[1..]), pass);
     }
 
@@ -214,6 +221,7 @@ impl<T: Scalar> Layer<T> for Conv2D {
             .then(|| Arc::new(PooledConv2D::new(self.clone(), pool.clone())) as _)
     }
 
+    /// So that a loss can take over the Softmax.
     fn split(&self) -> Option<[Arc<dyn Layer<T>>; 2]> {
         (self.activation == Activation::Softmax)
             .then(|| [Arc::new(self.clone().activation(Activation::Linear)) as _, Arc::new(Softmax::new()) as _])
@@ -231,12 +239,15 @@ pub(super) fn scratch<T: Scalar>(convolution: &Convolution, batch: usize, phase:
     }
 }
 
-pub(super) fn forward<T: Scalar>(convolution: &Convolution, pass: Forward<'_, T>) {
+/// Returns the output.
+pub(super) fn forward<'a, T: Scalar>(convolution: &Convolution, pass: Forward<'a, T>) -> &'a mut [T] {
     let batch = pass.x.shape()[0];
     let (_, bias) = kernel_and_bias(pass.parameters);
-    let argmax = pass.training.and_then(|_| pass.scratch.indices.get_mut(..convolution.indices(batch)));
+    let argmax = pass.training.and_then(|_| pass.scratch.indices.get_mut(..convolution.kept_indices(batch)));
     let argmax = argmax.filter(|argmax| !argmax.is_empty());
-    convolution.forward(slice(pass.x), pass.prepared, bias, slice_mut(pass.y), argmax, pass.scratch.values);
+    let y = slice_mut(pass.y);
+    convolution.forward(slice(pass.x), pass.prepared, bias, y, argmax, pass.scratch.values);
+    y
 }
 
 pub(super) fn backward<T: Scalar>(convolution: &Convolution, pass: Backward<'_, T>) {

@@ -12,6 +12,7 @@ use super::{
 use crate::error::{Error, Result};
 use crate::initializers::Initializer;
 use crate::kernels::dense::DenseKernel;
+use crate::kernels::softmax::{softmax_backward_in_place, softmax_in_place};
 use crate::model::Block;
 use crate::scalar::Scalar;
 use crate::shape::elements;
@@ -152,17 +153,25 @@ impl<T: Scalar> Layer<T> for Dense {
     fn forward(&self, pass: Forward<'_, T>) {
         let kernel = self.kernel(pass.x.shape()[1]);
         let (_, bias) = kernel_and_bias(pass.parameters);
-        kernel.forward(slice(pass.x), pass.prepared, bias, slice_mut(pass.y));
+        let y = slice_mut(pass.y);
+        kernel.forward(slice(pass.x), pass.prepared, bias, y);
+        if self.activation == Activation::Softmax {
+            softmax_in_place(y, self.units);
+        }
     }
 
     fn backward(&self, pass: Backward<'_, T>) {
         let (kernel, _) = kernel_and_bias(pass.parameters);
         let (dkernel, dbias) = kernel_and_bias_mut(pass.gradients);
+        let (y, dy) = (slice(pass.y), slice_mut(pass.dy));
+        if self.activation == Activation::Softmax {
+            softmax_backward_in_place(y, dy, self.units);
+        }
         self.kernel(pass.x.shape()[1]).backward(
             slice(pass.x),
-            slice(pass.y),
+            y,
             kernel,
-            slice_mut(pass.dy),
+            dy,
             pass.dx.map(slice_mut),
             dkernel,
             dbias,
@@ -175,6 +184,7 @@ impl<T: Scalar> Layer<T> for Dense {
         relu.then(|| Arc::new(self.clone().activation(Activation::ReLU)) as _)
     }
 
+    /// So that a loss can take over the Softmax.
     fn split(&self) -> Option<[Arc<dyn Layer<T>>; 2]> {
         (self.activation == Activation::Softmax)
             .then(|| [Arc::new(self.clone().activation(Activation::Linear)) as _, Arc::new(Softmax::new()) as _])

@@ -137,8 +137,8 @@ pub trait Layer<T: Scalar = f32>: Any + Debug + Send + Sync {
         None
     }
 
-    /// This layer as two that are computed one after the other, the first of which has all the parameters. `None`, the
-    /// default, leaves it whole.
+    /// This layer as two that give the same one after the other, the first of which has all the parameters: a loss can
+    /// then take over the second. `None`, the default, leaves it whole.
     fn split(&self) -> Option<[Arc<dyn Layer<T>>; 2]> {
         None
     }
@@ -198,7 +198,7 @@ impl ParameterSpec {
     /// A parameter whose fans are both its number of elements; see [`fans`](Self::fans).
     pub fn new(name: &'static str, shape: impl Into<Vec<usize>>, initializer: Initializer) -> Self {
         let shape = shape.into();
-        let len = shape.iter().product();
+        let len = shape.iter().fold(1, |len: usize, &size| len.saturating_mul(size));
         Self { name, shape, initializer, fan_in: len, fan_out: len }
     }
 

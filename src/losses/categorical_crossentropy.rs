@@ -345,6 +345,10 @@ mod tests {
         assert_eq!(single(&PROBABILITIES, [0.5_f64, 0.5, 0.0], 0), (std::f64::consts::LN_2, vec![-1.0, 1.0, 1.0]));
         let (loss, gradient) = single(&PROBABILITIES, [2.0_f64, 2.0, 0.0], 0);
         assert_eq!((loss, gradient), (std::f64::consts::LN_2, vec![-0.25, 0.25, 0.25]));
+
+        // Smoothed targets 0.8, 0.1, 0.1, of which the last is clipped away: what is left adds up to 0.9.
+        let (_, gradient) = single(&PROBABILITIES.label_smoothing(0.3), [0.5_f64, 0.5, 0.0], 0);
+        approx::assert_relative_eq!(&*gradient, &[0.9 - 1.6, 0.9 - 0.2, 0.9][..], max_relative = 1e-14);
     }
 
     #[test]
@@ -445,6 +449,8 @@ mod tests {
         assert_eq!(single(&LOGITS, [-1000.0, -1000.0, -1000.0], 0).0, 3.0_f32.ln());
         // A class that is impossible costs nothing if it is another, and everything if it is the true one.
         assert_eq!(single(&LOGITS, [0.0, -infinity, -infinity], 0), (0.0, vec![0.0; 3]));
+        let (y, row) = (array![[0.0, -infinity, -infinity]], array![[1.0, 0.0, 0.0]].into());
+        assert_eq!(evaluate(&Case::new(&LOGITS, &y, &row)).0, [0.0]);
         assert_eq!(single(&LOGITS, [0.0, -infinity, 0.0], 1).0, infinity);
         // What is not a number shows, in its own row.
         for (loss, bad) in [(LOGITS, infinity), (LOGITS, f32::NAN), (PROBABILITIES, f32::NAN)] {

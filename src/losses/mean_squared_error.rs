@@ -38,7 +38,7 @@ use crate::scalar::Scalar;
 /// use plywood::ndarray::array;
 ///
 /// let (y, targets) = (array![[1.0, 2.0], [3.0, 4.0]], array![[1.0, 4.0], [2.0, 3.0]]);
-/// let (y, targets) = (y.view().into_dyn(), (&*targets).into());
+/// let (y, targets) = (y.view().into_dyn(), (&targets).into());
 /// let mut losses = [0.0; 2];
 /// MeanSquaredError.check(&[2], &targets)?;
 /// MeanSquaredError.evaluate(LossPass { y, from_logits: false, targets, weights: None, losses: &mut losses, dy: None });

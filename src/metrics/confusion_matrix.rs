@@ -234,7 +234,7 @@ mod tests {
         matrix.add(predicting(&[1], 2).view().into_dyn(), &targets.view()).unwrap();
         assert_eq!(matrix.counts(), array![[1, 1], [0, 1]]);
         matrix.reset();
-        assert_eq!(matrix.counts(), Array2::zeros((2, 2)));
+        assert_eq!(matrix.counts(), Array2::<u64>::zeros((2, 2)));
         assert!(matrix.macro_average(&matrix.f1()).is_nan());
     }
 

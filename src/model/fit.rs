@@ -1,12 +1,12 @@
-//! How `Trainer::fit` is to run, and who is told about it.
+//! How `Trainer::fit` is to run.
 
-use std::fmt::Debug;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
-use super::trainer::Trainer;
 use crate::data::Dataset;
 use crate::scalar::Scalar;
 
-/// The settings of [`Trainer::fit`].
+/// The settings of [`Trainer::fit`](super::Trainer::fit).
 ///
 /// | parameter | default | range | meaning |
 /// |---|---|---|---|
@@ -14,20 +14,37 @@ use crate::scalar::Scalar;
 /// | [`batch_size`](Self::batch_size) | 32 | ≥ 1 | samples in a step; the last batch of an epoch may be smaller |
 /// | [`shuffle`](Self::shuffle) | `true` | | whether each epoch has an order of its own, decided by the model's seed |
 /// | [`validation`](Self::validation) | none | | data that is evaluated after each epoch |
+/// | [`validation_split`](Self::validation_split) | none | above 0 and below 1 | the part of the training data that is held out for that: its last samples |
+/// | [`class_weights`](Self::class_weights) | 1 | ≥ 0 | what a sample's loss is multiplied by, by its class |
+/// | [`sample_weights`](Self::sample_weights) | 1 | ≥ 0 | the same for each sample by itself |
+/// | [`non_finite_loss`](Self::non_finite_loss) | [`Error`](NonFiniteLoss::Error) | | what happens when a loss is NaN or infinite |
+/// | [`stop_flag`](Self::stop_flag) | none | | ends training from outside |
 /// | [`verbosity`](Self::verbosity) | [`Silent`](Verbosity::Silent) | | what is printed |
 ///
 /// ```
 /// use plywood::model::{Fit, Verbosity};
 ///
-/// let fit = Fit::<f32>::epochs(10).batch_size(128).verbosity(Verbosity::Lines);
+/// let fit = Fit::<f32>::epochs(10).batch_size(128).validation_split(0.1).verbosity(Verbosity::Progress);
 /// ```
 #[derive(Debug, Clone)]
 pub struct Fit<'d, T: Scalar = f32> {
-    pub(super) epochs: usize,
-    pub(super) batch_size: usize,
-    pub(super) shuffle: bool,
-    pub(super) validation: Option<&'d Dataset<T>>,
+    pub(crate) epochs: usize,
+    pub(crate) batch_size: usize,
+    pub(crate) shuffle: bool,
+    pub(crate) validation: Validation<'d, T>,
+    pub(crate) class_weights: Vec<(usize, f64)>,
+    pub(super) sample_weights: Option<&'d [T]>,
+    pub(crate) non_finite_loss: NonFiniteLoss,
+    pub(super) stop_flag: Option<Arc<AtomicBool>>,
     pub(super) verbosity: Verbosity,
+}
+
+/// What is evaluated after each epoch.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Validation<'d, T> {
+    None,
+    Data(&'d Dataset<T>),
+    Split(f64),
 }
 
 /// What `fit` prints.
@@ -39,12 +56,40 @@ pub enum Verbosity {
     Silent,
     /// A line an epoch: `epoch  3/10  0.8 s  loss 0.0687  accuracy 0.9795`.
     Lines,
+    /// The same lines, and where they go to a terminal a bar until the epoch is over: batches, samples per second, loss,
+    /// metrics and the time left. Without the feature `progress` only the lines.
+    Progress,
+}
+
+/// What `fit` does when the mean loss of a batch is NaN or infinite.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum NonFiniteLoss {
+    /// It returns [`Error::NonFiniteLoss`](crate::Error::NonFiniteLoss), which names epoch and batch. The weights are as
+    /// they were before the batch.
+    #[default]
+    Error,
+    /// It ends training as a callback would: the epoch is completed with what was seen, and the history returned, whose
+    /// last loss is not finite. The weights are as they were before the batch.
+    #[doc(alias = "TerminateOnNaN")]
+    Stop,
+    /// It goes on, and takes the step: weights may become NaN. This is what Keras does.
+    Ignore,
 }
 
 impl<'d, T: Scalar> Fit<'d, T> {
     /// So many passes over the data.
     pub fn epochs(epochs: usize) -> Self {
-        Self { epochs, batch_size: 32, shuffle: true, validation: None, verbosity: Verbosity::Silent }
+        Self {
+            epochs,
+            batch_size: 32,
+            shuffle: true,
+            validation: Validation::None,
+            class_weights: vec![],
+            sample_weights: None,
+            non_finite_loss: NonFiniteLoss::Error,
+            stop_flag: None,
+            verbosity: Verbosity::Silent,
+        }
     }
 
     /// Sets the number of samples in a step.
@@ -59,10 +104,89 @@ impl<'d, T: Scalar> Fit<'d, T> {
         self
     }
 
-    /// Evaluates this data after each epoch; its figures are named `val_loss`, `val_accuracy`, ….
+    /// Evaluates this data after each epoch; its figures are named `val_loss`, `val_accuracy`, …. Takes the place of a
+    /// [`validation_split`](Self::validation_split).
     #[doc(alias = "validation_data")]
     pub fn validation(mut self, data: &'d Dataset<T>) -> Self {
-        self.validation = Some(data);
+        self.validation = Validation::Data(data);
+        self
+    }
+
+    /// Holds the last part of the training data out and evaluates it after each epoch: the samples that
+    /// [`Dataset::split_last`] would hold out, before any shuffling. Nothing is copied. Takes the place of
+    /// [`validation`](Self::validation) data.
+    ///
+    /// ```
+    /// use plywood::ndarray::{Array1, Array2};
+    /// use plywood::prelude::*;
+    ///
+    /// let data = Dataset::new(Array2::<f32>::zeros((100, 4)), Array1::<u8>::zeros(100))?;
+    /// let model = Sequential::input([4]).add(Dense::new(2)).add(Softmax::new()).build(42)?;
+    /// let mut trainer = model.compile(RMSprop::default(), CategoricalCrossentropy::default());
+    /// let history = trainer.fit(&data, &Fit::epochs(3).validation_split(0.25))?;
+    /// assert_eq!(history.names(), ["loss", "val_loss"]);
+    /// # Ok::<(), plywood::Error>(())
+    /// ```
+    pub fn validation_split(mut self, fraction: f64) -> Self {
+        self.validation = Validation::Split(fraction);
+        self
+    }
+
+    /// Multiplies the loss of each sample of a class by its weight; classes without one have the weight 1. A class that is
+    /// rare can so be made to count as much as others.
+    ///
+    /// The loss of a batch is Σ wᵢ·lᵢ / B, as in Keras; PyTorch divides by Σ wᵢ. Metrics and validation take no notice.
+    /// Rows of values count as the class of their largest.
+    ///
+    /// ```
+    /// use plywood::model::Fit;
+    ///
+    /// let fit = Fit::<f32>::epochs(10).class_weights([(3, 5.0), (7, 0.5)]);
+    /// ```
+    pub fn class_weights(mut self, weights: impl IntoIterator<Item = (usize, f64)>) -> Self {
+        self.class_weights = weights.into_iter().collect();
+        self
+    }
+
+    /// Multiplies the loss of each sample by its weight, and by that of its class if there are such. One for each sample of
+    /// the training data; those of a validation split weigh its loss.
+    ///
+    /// The loss of a batch is Σ wᵢ·lᵢ / B, as in Keras. Metrics take no notice.
+    pub fn sample_weights(mut self, weights: &'d [T]) -> Self {
+        self.sample_weights = Some(weights);
+        self
+    }
+
+    /// Sets what happens when a loss is NaN or infinite.
+    pub fn non_finite_loss(mut self, policy: NonFiniteLoss) -> Self {
+        self.non_finite_loss = policy;
+        self
+    }
+
+    /// Ends training after the step in which the flag is set, with everything learned kept: for Ctrl-C, a button, another
+    /// thread.
+    ///
+    /// The epoch is completed with the samples it has seen, validation included.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use std::sync::atomic::{AtomicBool, Ordering};
+    ///
+    /// use plywood::ndarray::array;
+    /// use plywood::prelude::*;
+    ///
+    /// let stop = Arc::new(AtomicBool::new(false));
+    /// let of_another_thread = stop.clone();
+    /// std::thread::spawn(move || of_another_thread.store(true, Ordering::Relaxed));
+    ///
+    /// let data = Dataset::new(array![[0.0_f32], [1.0]], array![0_usize, 1])?;
+    /// let model = Sequential::input([1]).add(Dense::new(2)).add(Softmax::new()).build(42)?;
+    /// let mut trainer = model.compile(RMSprop::default(), CategoricalCrossentropy::default());
+    /// trainer.fit(&data, &Fit::epochs(usize::MAX).stop_flag(stop))?;
+    /// # Ok::<(), plywood::Error>(())
+    /// ```
+    pub fn stop_flag(mut self, flag: Arc<AtomicBool>) -> Self {
+        self.stop_flag = Some(flag);
         self
     }
 
@@ -71,57 +195,5 @@ impl<'d, T: Scalar> Fit<'d, T> {
     pub fn verbosity(mut self, verbosity: Verbosity) -> Self {
         self.verbosity = verbosity;
         self
-    }
-}
-
-/// What an epoch brought, as a [`Callback`] sees it.
-#[derive(Debug, Clone, Copy)]
-#[non_exhaustive]
-pub struct EpochEnd<'a> {
-    /// The epoch, from 1.
-    pub epoch: usize,
-    /// The number of epochs asked for.
-    pub epochs: usize,
-    /// Seconds it took, validation included.
-    pub seconds: f64,
-    /// Loss and metrics, by name.
-    pub values: &'a [(&'a str, f64)],
-}
-
-impl EpochEnd<'_> {
-    /// The figure of this name.
-    pub fn get(&self, name: &str) -> Option<f64> {
-        self.values.iter().find(|(known, _)| *known == name).map(|&(_, value)| value)
-    }
-
-    /// `epoch  3/10  0.8 s  loss 0.0687  accuracy 0.9795`
-    pub fn line(&self) -> String {
-        let width = self.epochs.to_string().len();
-        let figures: String = self.values.iter().map(|(name, value)| format!("  {name} {value:.4}")).collect();
-        format!("epoch {:>width$}/{}  {:.1} s{figures}", self.epoch, self.epochs, self.seconds, width = width)
-    }
-}
-
-/// Whether training goes on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Control {
-    /// It does.
-    Continue,
-    /// It ends here; everything learned is kept.
-    Stop,
-}
-
-/// Is told how training goes, and may end it or change the learning rate.
-pub trait Callback<T: Scalar = f32>: Send {
-    /// After each step, with the batch's number in the epoch (from 1) and its loss.
-    fn batch_end(&mut self, trainer: &mut Trainer<T>, batch: usize, loss: f64) -> Control {
-        let _ = (trainer, batch, loss);
-        Control::Continue
-    }
-
-    /// After each epoch.
-    fn epoch_end(&mut self, trainer: &mut Trainer<T>, epoch: &EpochEnd<'_>) -> Control {
-        let _ = (trainer, epoch);
-        Control::Continue
     }
 }

@@ -3,6 +3,10 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
+use serde::ser::{Serialize, SerializeMap, Serializer};
+
+use super::curve::curve;
 use crate::error::{Error, Result};
 
 /// Loss and metrics of each epoch, by name: `loss`, `accuracy`, and `val_loss`, `val_accuracy` with validation data.
@@ -15,6 +19,9 @@ use crate::error::{Error, Result};
 /// assert_eq!(history.get("accuracy"), Some(vec![0.925]));
 /// assert_eq!(history.to_csv(), "epoch,seconds,loss,accuracy\n1,0.8,0.257,0.925\n");
 /// ```
+///
+/// With serde it is a map of columns, `{"epoch": [1], "seconds": [0.8], "loss": [0.257], …}`, in which what is NaN or
+/// infinite is null.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct History {
     names: Vec<String>,
@@ -74,23 +81,38 @@ impl History {
         self.get(name)?.last().copied()
     }
 
+    /// The numbers of the epochs, from 1.
+    pub fn epochs(&self) -> Vec<usize> {
+        self.epochs.iter().map(|epoch| epoch.number).collect()
+    }
+
     /// Seconds that each epoch took.
     pub fn seconds(&self) -> Vec<f64> {
         self.epochs.iter().map(|epoch| epoch.seconds).collect()
     }
 
+    /// A small curve of one figure for the terminal, 7 lines high, with that of the validation data if there is one.
+    ///
+    /// ```
+    /// use plywood::model::History;
+    ///
+    /// let mut history = History::new();
+    /// for (epoch, loss) in [0.257, 0.104, 0.069, 0.050, 0.038].into_iter().enumerate() {
+    ///     history.push(epoch + 1, 0.8, &[("loss", loss)]);
+    /// }
+    /// println!("{}", history.curve("loss").unwrap());
+    /// ```
+    pub fn curve(&self, name: &str) -> Option<String> {
+        let mut lines = vec![self.get(name)?];
+        lines.extend(self.get(&format!("val_{name}")));
+        Some(curve(&lines, self.epochs.first().map_or(1, |epoch| epoch.number)))
+    }
+
     /// A table with a line an epoch: `epoch,seconds,loss,…`.
     pub fn to_csv(&self) -> String {
-        let mut csv = "epoch,seconds".to_owned();
-        self.names.iter().for_each(|name| {
-            csv.push(',');
-            csv.push_str(name);
-        });
-        csv.push('\n');
+        let mut csv = csv_header(self.names.iter().map(String::as_str));
         for epoch in &self.epochs {
-            write!(csv, "{},{}", epoch.number, epoch.seconds).expect("a String takes everything");
-            epoch.values.iter().for_each(|value| write!(csv, ",{value}").expect("a String takes everything"));
-            csv.push('\n');
+            csv.push_str(&csv_line(epoch.number, epoch.seconds, epoch.values.iter().copied()));
         }
         csv
     }
@@ -101,17 +123,231 @@ impl History {
     ///
     /// [`Error::Io`] with the path.
     pub fn write_csv(&self, path: impl AsRef<Path>) -> Result<()> {
-        let path = path.as_ref();
-        let folder = path.parent().map_or(Ok(()), std::fs::create_dir_all);
-        folder
-            .and_then(|()| std::fs::write(path, self.to_csv()))
-            .map_err(|source| Error::Io { path: path.to_owned(), source })
+        write(path.as_ref(), &self.to_csv())
     }
+
+    /// The history that [`to_csv`](Self::to_csv) made this text of.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::History`] with the line that is not as it should be.
+    ///
+    /// ```
+    /// use plywood::model::History;
+    ///
+    /// let history = History::from_csv("epoch,seconds,loss\n1,0.8,0.257\n2,0.7,0.104\n")?;
+    /// assert_eq!(history.get("loss"), Some(vec![0.257, 0.104]));
+    /// # Ok::<(), plywood::Error>(())
+    /// ```
+    pub fn from_csv(csv: &str) -> Result<Self> {
+        let wrong = |line: usize, problem: String| Error::History { path: None, line, problem };
+        let mut lines = csv.lines().zip(1..);
+        let header = csv_names(lines.next().map_or("", |(line, _)| line));
+        let names = match header.split_first_chunk() {
+            Some(([epoch, seconds], names)) if epoch == "epoch" && seconds == "seconds" => names.to_vec(),
+            _ => return Err(wrong(1, format!("got {:?}, expected epoch,seconds,…", header.join(",")))),
+        };
+        let mut history = Self { names, epochs: vec![] };
+        for (text, line) in lines.filter(|(text, _)| !text.is_empty()) {
+            let fields: Vec<&str> = text.split(',').collect();
+            let [number, seconds, values @ ..] = &fields[..] else {
+                return Err(wrong(line, format!("got {text:?}, expected an epoch, its seconds and values")));
+            };
+            if values.len() != history.names.len() {
+                let (got, expected) = (values.len(), history.names.len());
+                return Err(wrong(line, format!("got {got} values, expected {expected}, one for each name")));
+            }
+            let float = |field: &str| {
+                field.parse::<f64>().map_err(|_| wrong(line, format!("got {field:?}, expected a number")))
+            };
+            history.epochs.push(Epoch {
+                number: number.parse().map_err(|_| wrong(line, format!("got {number:?}, expected an epoch")))?,
+                seconds: float(seconds)?,
+                values: values.iter().map(|field| float(field)).collect::<Result<_>>()?,
+            });
+        }
+        Ok(history)
+    }
+
+    /// [`from_csv`](Self::from_csv) of a file, such as [`CsvLog`](crate::callbacks::CsvLog) and
+    /// [`write_csv`](Self::write_csv) make.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`], [`Error::History`], both with the path.
+    pub fn read_csv(path: impl AsRef<Path>) -> Result<Self> {
+        read(path.as_ref(), Self::from_csv)
+    }
+
+    /// The history in JSON, a list for each column: `{"epoch":[1],"seconds":[0.8],"loss":[0.257]}`.
+    #[cfg(feature = "json")]
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("lists of numbers by name are JSON")
+    }
+
+    /// Writes [`to_json`](Self::to_json) into a file, and makes its folder if there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] with the path.
+    #[cfg(feature = "json")]
+    pub fn write_json(&self, path: impl AsRef<Path>) -> Result<()> {
+        write(path.as_ref(), &self.to_json())
+    }
+
+    /// The history that [`to_json`](Self::to_json) made this text of; null is read as NaN.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::History`] with the line that is not as it should be.
+    ///
+    /// ```
+    /// use plywood::model::History;
+    ///
+    /// let history = History::from_json(r#"{"epoch": [1, 2], "seconds": [0.8, 0.7], "loss": [0.257, 0.104]}"#)?;
+    /// assert_eq!(history.get("loss"), Some(vec![0.257, 0.104]));
+    /// # Ok::<(), plywood::Error>(())
+    /// ```
+    #[cfg(feature = "json")]
+    pub fn from_json(json: &str) -> Result<Self> {
+        serde_json::from_str(json).map_err(|error| Error::History {
+            path: None,
+            line: error.line(),
+            problem: error.to_string(),
+        })
+    }
+
+    /// [`from_json`](Self::from_json) of a file.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`], [`Error::History`], both with the path.
+    #[cfg(feature = "json")]
+    pub fn read_json(path: impl AsRef<Path>) -> Result<Self> {
+        read(path.as_ref(), Self::from_json)
+    }
+}
+
+impl Serialize for History {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // what no JSON can hold is left out
+        let finite = |value: f64| value.is_finite().then_some(value);
+        let mut map = serializer.serialize_map(Some(2 + self.names.len()))?;
+        map.serialize_entry("epoch", &self.epochs())?;
+        map.serialize_entry("seconds", &self.seconds().into_iter().map(finite).collect::<Vec<_>>())?;
+        for (column, name) in self.names.iter().enumerate() {
+            let values: Vec<_> = self.epochs.iter().map(|epoch| finite(epoch.values[column])).collect();
+            map.serialize_entry(name, &values)?;
+        }
+        map.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for History {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Columns)
+    }
+}
+
+/// Reads a history from its columns, in the order in which they come.
+struct Columns;
+
+impl<'de> Visitor<'de> for Columns {
+    type Value = History;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a map of columns: epoch, seconds, loss, …")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<History, A::Error> {
+        let (mut numbers, mut seconds) = (None::<Vec<usize>>, None::<Vec<Option<f64>>>);
+        let (mut names, mut columns) = (vec![], vec![]);
+        while let Some(name) = map.next_key::<String>()? {
+            match name.as_str() {
+                "epoch" => numbers = Some(map.next_value()?),
+                "seconds" => seconds = Some(map.next_value()?),
+                _ if names.contains(&name) => return Err(de::Error::custom(format!("{name:?} is there twice"))),
+                _ => {
+                    columns.push(map.next_value::<Vec<Option<f64>>>()?);
+                    names.push(name);
+                }
+            }
+        }
+        let numbers = numbers.ok_or_else(|| de::Error::missing_field("epoch"))?;
+        let seconds = seconds.ok_or_else(|| de::Error::missing_field("seconds"))?;
+        if let Some(column) = columns.iter().chain([&seconds]).find(|column| column.len() != numbers.len()) {
+            return Err(de::Error::invalid_length(column.len(), &"as many values as epochs in each column"));
+        }
+        let value = |value: Option<f64>| value.unwrap_or(f64::NAN);
+        let epochs = numbers.into_iter().zip(seconds).enumerate().map(|(i, (number, seconds))| Epoch {
+            number,
+            seconds: value(seconds),
+            values: columns.iter().map(|column| value(column[i])).collect(),
+        });
+        Ok(History { epochs: epochs.collect(), names })
+    }
+}
+
+/// The first line of a history in CSV. A name with a comma or quotes is put into quotes.
+pub(crate) fn csv_header<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    let mut line = "epoch,seconds".to_owned();
+    for name in names {
+        match name.contains([',', '"', '\n', '\r']) {
+            true => write!(line, ",\"{}\"", name.replace('"', "\"\"").replace(['\n', '\r'], " ")),
+            false => write!(line, ",{name}"),
+        }
+        .expect("a String takes everything");
+    }
+    line + "\n"
+}
+
+/// The line of an epoch.
+pub(crate) fn csv_line(epoch: usize, seconds: f64, values: impl Iterator<Item = f64>) -> String {
+    let mut line = format!("{epoch},{seconds}");
+    values.for_each(|value| write!(line, ",{value}").expect("a String takes everything"));
+    line + "\n"
+}
+
+/// The names in the first line.
+fn csv_names(line: &str) -> Vec<String> {
+    let (mut names, mut quoted) = (vec![String::new()], false);
+    let mut characters = line.chars().peekable();
+    while let Some(character) = characters.next() {
+        let name = names.last_mut().expect("there is one from the start");
+        match character {
+            '"' if quoted && characters.next_if_eq(&'"').is_some() => name.push('"'),
+            '"' => quoted = !quoted,
+            ',' if !quoted => names.push(String::new()),
+            other => name.push(other),
+        }
+    }
+    names
+}
+
+/// Writes a file, and makes its folder if there is none.
+pub(crate) fn write(path: &Path, text: &str) -> Result<()> {
+    let folder = path.parent().map_or(Ok(()), std::fs::create_dir_all);
+    folder.and_then(|()| std::fs::write(path, text)).map_err(|source| Error::Io { path: path.to_owned(), source })
+}
+
+fn read(path: &Path, parse: impl Fn(&str) -> Result<History>) -> Result<History> {
+    let text = std::fs::read_to_string(path).map_err(|source| Error::Io { path: path.to_owned(), source })?;
+    parse(&text).map_err(|error| match error {
+        Error::History { line, problem, .. } => Error::History { path: Some(path.to_owned()), line, problem },
+        other => other,
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn history() -> History {
+        let mut history = History::new();
+        history.push(1, 1.0, &[("loss", 0.1 + 0.2)]);
+        history.push(2, 1.5, &[("loss", 1e-300), ("val_loss", 0.75)]);
+        history
+    }
 
     #[test]
     fn epochs_may_measure_different_things() {
@@ -121,5 +357,71 @@ mod tests {
         assert_eq!(history.to_csv(), "epoch,seconds,loss,val_loss\n1,1,0.5,NaN\n2,1.5,0.25,0.75\n");
         assert_eq!(history.last("val_loss"), Some(0.75));
         assert_eq!(history.get("accuracy"), None);
+        assert_eq!((history.epochs(), history.seconds()), (vec![1, 2], vec![1.0, 1.5]));
+    }
+
+    /// The same to the last bit; NaN equals itself in Debug's text only.
+    fn assert_same(a: &History, b: &History) {
+        assert_eq!(format!("{a:?}"), format!("{b:?}"));
+    }
+
+    #[test]
+    fn csv_brings_every_bit_back() {
+        let mut history = history();
+        history.push(7, f64::INFINITY, &[("a \"name\", with a comma", -0.0), ("loss", f64::NEG_INFINITY)]);
+        assert_same(&History::from_csv(&history.to_csv()).unwrap(), &history);
+        assert_same(&History::from_csv(&history.to_csv().replace('\n', "\r\n")).unwrap(), &history);
+        assert_same(&History::from_csv("epoch,seconds\n").unwrap(), &History::new());
+    }
+
+    #[test]
+    fn csv_that_is_no_history_is_refused() {
+        let head = "epoch,seconds,loss\n1,0.5,0.25\n";
+        for (csv, message) in [
+            (String::new(), "the history, line 1: got \"\", expected epoch,seconds,…"),
+            ("loss,accuracy\n".to_owned(), "the history, line 1: got \"loss,accuracy\", expected epoch,seconds,…"),
+            (head.to_owned() + "2,0.5", "the history, line 3: got 0 values, expected 1, one for each name"),
+            (head.to_owned() + "2,0.5,1,1", "the history, line 3: got 2 values, expected 1, one for each name"),
+            (head.to_owned() + "\n2", "the history, line 4: got \"2\", expected an epoch, its seconds and values"),
+            (head.to_owned() + "2,0.5,x", "the history, line 3: got \"x\", expected a number"),
+            (head.to_owned() + "-2,0.5,1", "the history, line 3: got \"-2\", expected an epoch"),
+        ] {
+            assert_eq!(History::from_csv(&csv).unwrap_err().to_string(), message);
+        }
+    }
+
+    #[cfg(feature = "json")]
+    #[test]
+    fn json_brings_every_bit_back() {
+        let json = history().to_json();
+        assert_eq!(
+            json,
+            r#"{"epoch":[1,2],"seconds":[1.0,1.5],"loss":[0.30000000000000004,1e-300],"val_loss":[null,0.75]}"#
+        );
+        assert_same(&History::from_json(&json).unwrap(), &history());
+        for (json, problem) in [
+            ("", "EOF while parsing"),
+            ("[1]", "a map of columns: epoch, seconds, loss, …"),
+            (r#"{"seconds":[]}"#, "missing field `epoch`"),
+            (r#"{"epoch":[1]}"#, "missing field `seconds`"),
+            (r#"{"epoch":[-1],"seconds":[1]}"#, "invalid value: integer `-1`"),
+            (r#"{"epoch":[1],"seconds":[1],"loss":[]}"#, "as many values as epochs in each column"),
+            (r#"{"epoch":[],"seconds":[],"loss":[],"loss":[]}"#, "\"loss\" is there twice"),
+        ] {
+            let error = History::from_json(json).unwrap_err().to_string();
+            assert!(error.contains(problem), "{json}: {error}");
+        }
+    }
+
+    #[test]
+    fn files_are_named_in_errors() {
+        let path = std::env::temp_dir().join(format!("plywood-history-{}", std::process::id())).join("history.csv");
+        history().write_csv(&path).unwrap();
+        assert_same(&History::read_csv(&path).unwrap(), &history());
+        std::fs::write(&path, "epoch").unwrap();
+        let error = History::read_csv(&path).unwrap_err().to_string();
+        assert_eq!(error, format!("{}, line 1: got \"epoch\", expected epoch,seconds,…", path.display()));
+        std::fs::remove_dir_all(path.parent().unwrap()).unwrap();
+        assert!(matches!(History::read_csv(&path), Err(Error::Io { .. })));
     }
 }

@@ -60,7 +60,6 @@ pub(crate) fn prepared_memory<T: Scalar>(stages: &[Stage<T>]) -> Vec<Aligned<T>>
 
 impl<'m, T: Scalar> Predictor<'m, T> {
     pub(crate) fn new(model: &'m Sequential<T>, batch: usize) -> Self {
-        let batch = batch.max(1);
         let stages = model.stages();
         let mut prepared = prepared_memory(stages);
         prepare_all(model, stages, &mut prepared);

@@ -150,9 +150,12 @@ impl<T: Scalar> SequentialBuilder<T> {
             };
             *count += 1;
             let plan = layer.plan(&shape).map_err(|error| error.in_layer(&name))?;
-            if plan.output.contains(&0) || elements(&plan.output).is_none() {
-                return Err(Error::layer(name, format!("puts out samples of shape {}", shape_text(&plan.output))));
+            if plan.output.contains(&0) {
+                let shape = shape_text(&plan.output);
+                let message = format!("puts out samples of shape {shape}, expected sizes of at least 1");
+                return Err(Error::layer(name, message));
             }
+            elements(&plan.output).ok_or_else(|| Error::TooLarge { owner: name.clone(), what: "the output" })?;
             layout.push(&name, &plan.parameters)?;
             for spec in &plan.parameters {
                 spec.initializer.check(&name)?;
@@ -165,14 +168,27 @@ impl<T: Scalar> SequentialBuilder<T> {
                 plan.parameters,
             ));
         }
-        let mut values = vec![T::zero(); layout.len()];
-        let specs = layers.iter().flat_map(|(_, specs)| specs);
-        for (index, (entry, spec)) in layout.entries().iter().zip(specs).enumerate() {
+        let mut values = vec![];
+        // `vec![T::zero(); n]` would end the program where a wild size asks for more memory than there is
+        values.try_reserve_exact(layout.len()).map_err(|_| {
+            let largest = layers.iter().map(|(layer, _)| layer).max_by_key(|layer| layer.parameters);
+            let owner = largest.expect("there are layers").name.clone();
+            Error::TooLarge { owner, what: "the parameters" }
+        })?;
+        values.resize(layout.len(), T::zero());
+        let specs = layers.iter().flat_map(|(layer, specs)| specs.iter().map(|spec| (layer.name(), spec)));
+        for (index, (entry, (name, spec))) in layout.entries().iter().zip(specs).enumerate() {
             let mut generator = generator(seed, Purpose::Parameter(index));
-            spec.initializer.fill(&mut values[entry.range()], spec.fan_in, spec.fan_out, &mut generator)?;
+            spec.initializer
+                .fill(&mut values[entry.range()], spec.fan_in, spec.fan_out, &mut generator)
+                .map_err(|error| error.in_layer(name))?;
         }
         let layers: Vec<NamedLayer<T>> = layers.into_iter().map(|(layer, _)| layer).collect();
         let stages = Stage::of(layers.iter().map(|layer| (&layer.layer, layer.input.as_slice())))?;
+        if let Some(stage) = stages.iter().find(|stage| !stage.fits_into_memory()) {
+            let owner = layers[stage.owner].name.clone();
+            return Err(Error::TooLarge { owner, what: "the working memory of a sample" });
+        }
         let (input, output) = (Extent::new(&self.input), Extent::new(&shape));
         Ok(Sequential { layers, stages, input, output, layout, values, seed })
     }
@@ -313,27 +329,40 @@ impl<T: Scalar> Sequential<T> {
     }
 
     /// A predictor for up to `batch` samples at a time: it has the parameters packed and all memory ready, so that
-    /// predicting with it allocates nothing.
+    /// predicting with it allocates nothing. A `batch` of which some layer's output would have more than 2²⁸ elements is
+    /// computed in parts.
     pub fn predictor(&self, batch: usize) -> Predictor<'_, T> {
-        Predictor::new(self, batch)
+        Predictor::new(self, batch.clamp(1, self.samples_within(1 << 28)))
     }
 
     /// Samples that `predict` computes at a time: as many as fill the cores, as long as memory stays moderate.
     pub(crate) fn predict_batch(&self) -> usize {
-        const ELEMENTS: usize = 1 << 24;
-        let widest = self.stages.iter().map(|stage| stage.output.len(1)).max().unwrap_or(1);
-        (ELEMENTS / widest.max(1)).clamp(1, 256)
+        self.samples_within(1 << 24).min(256)
+    }
+
+    /// How many samples no array between layers has more than so many elements for; at least 1.
+    fn samples_within(&self, most: usize) -> usize {
+        let outputs = self.stages.iter().map(|stage| stage.output.len(1));
+        let widest = outputs.fold(self.input.len(1), usize::max);
+        (most / widest).max(1)
     }
 
     /// The number of samples of an array of inputs.
     pub(crate) fn check_input(&self, what: &'static str, shape: &[usize]) -> Result<usize> {
         match shape.split_first() {
             Some((&samples, sample)) if sample == self.input_shape() => Ok(samples),
-            _ => Err(Error::ArrayShape {
-                what,
-                got: shape.to_vec(),
-                expected: format!("n×{}: n samples of the model's input shape", shape_text(self.input_shape())),
-            }),
+            _ => {
+                let input = self.input_shape();
+                let help = if shape == input {
+                    "; of a single sample, insert_axis(Axis(0)) makes a batch"
+                } else if shape.split_first().and_then(|(_, sample)| elements(sample)) == elements(input) {
+                    "; they have as many elements: reshape them"
+                } else {
+                    ""
+                };
+                let expected = format!("n×{}: n samples of the model's input shape{help}", shape_text(input));
+                Err(Error::ArrayShape { what, got: shape.to_vec(), expected })
+            }
         }
     }
 

@@ -93,6 +93,17 @@ impl<T: Scalar> Stage<T> {
         Ok(stages)
     }
 
+    /// Whether one sample can be computed in the memory there is.
+    pub(crate) fn fits_into_memory(&self) -> bool {
+        let Scratch { values, indices } = self.layer.scratch(self.input.sample(), 1, Phase::Training);
+        let mut probe: (Vec<T>, Vec<u32>) = Default::default();
+        let fits = probe.0.try_reserve_exact(self.output.len(1).saturating_add(values)).is_ok()
+            && probe.1.try_reserve_exact(indices).is_ok();
+        // who does not look at the memory is not given any by an optimising compiler
+        std::hint::black_box(&probe);
+        fits
+    }
+
     pub(crate) fn is_softmax(&self) -> bool {
         let layer: &dyn Any = self.layer.as_ref();
         layer.is::<Softmax>()

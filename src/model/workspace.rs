@@ -19,7 +19,7 @@ pub(crate) struct Workspace<T: Scalar> {
     from_logits: bool,
     /// The input, then each stage's output.
     activations: Vec<Aligned<T>>,
-    /// Gradients of a stage's output and input, in turn.
+    /// Gradients of the output and the input of the stage that is next on the way back.
     gradients: [Aligned<T>; 2],
     scratch: Vec<Scratchpad<T>>,
     prepared: Vec<Aligned<T>>,
@@ -73,19 +73,29 @@ impl<T: Scalar> Workspace<T> {
 
     /// From the input to the last output.
     pub(crate) fn forward(&mut self, model: &Sequential<T>, batch: usize, step: u64) {
-        let stages = &model.stages()[..self.stages];
-        prepare_all(model, stages, &mut self.prepared);
-        for (i, stage) in stages.iter().enumerate() {
-            let (before, after) = self.activations.split_at_mut(i + 1);
-            stage.layer.forward(Forward {
-                x: stage.input.view(before[i].as_slice(), batch),
-                y: stage.output.view_mut(after[0].as_mut_slice(), batch),
-                parameters: model.layout().block(stage.owner, model.values()),
-                prepared: self.prepared[i].as_slice(),
-                scratch: self.scratch[i].as_mut(),
-                training: Some(layer_number(model.seed(), step, i)),
-            });
+        self.prepare(model);
+        for i in 0..self.stages {
+            self.forward_stage(model, i, batch, step);
         }
+    }
+
+    /// Packs the parameters as they are now.
+    pub(crate) fn prepare(&mut self, model: &Sequential<T>) {
+        prepare_all(model, &model.stages()[..self.stages], &mut self.prepared);
+    }
+
+    /// One stage of the forward pass.
+    pub(crate) fn forward_stage(&mut self, model: &Sequential<T>, i: usize, batch: usize, step: u64) {
+        let stage = &model.stages()[i];
+        let (before, after) = self.activations.split_at_mut(i + 1);
+        stage.layer.forward(Forward {
+            x: stage.input.view(before[i].as_slice(), batch),
+            y: stage.output.view_mut(after[0].as_mut_slice(), batch),
+            parameters: model.layout().block(stage.owner, model.values()),
+            prepared: self.prepared[i].as_slice(),
+            scratch: self.scratch[i].as_mut(),
+            training: Some(layer_number(model.seed(), step, i)),
+        });
     }
 
     /// The batch's mean loss, Σ wᵢ·lᵢ / B; leaves the gradient of the last output behind.
@@ -112,21 +122,30 @@ impl<T: Scalar> Workspace<T> {
 
     /// From the gradient of the last output to those of all parameters.
     pub(crate) fn backward(&mut self, model: &Sequential<T>, batch: usize, gradients: &mut [T]) {
-        let stages = &model.stages()[..self.stages];
-        let [dy, dx] = &mut self.gradients;
-        let (mut dy, mut dx) = (dy, dx);
-        for (i, stage) in stages.iter().enumerate().rev() {
-            stage.layer.backward(Backward {
-                x: stage.input.view(self.activations[i].as_slice(), batch),
-                y: stage.output.view(self.activations[i + 1].as_slice(), batch),
-                dy: stage.output.view_mut(dy.as_mut_slice(), batch),
-                dx: (i > 0).then(|| stage.input.view_mut(dx.as_mut_slice(), batch)),
-                parameters: model.layout().block(stage.owner, model.values()),
-                gradients: model.layout().block_mut(stage.owner, gradients),
-                scratch: self.scratch[i].as_mut(),
-            });
-            std::mem::swap(&mut dy, &mut dx);
+        for i in (0..self.stages).rev() {
+            self.backward_stage(model, i, batch, gradients);
         }
+    }
+
+    /// One stage of the backward pass, which leaves the gradient for the one before it where that looks for it.
+    pub(crate) fn backward_stage(&mut self, model: &Sequential<T>, i: usize, batch: usize, gradients: &mut [T]) {
+        let stage = &model.stages()[i];
+        let [dy, dx] = &mut self.gradients;
+        stage.layer.backward(Backward {
+            x: stage.input.view(self.activations[i].as_slice(), batch),
+            y: stage.output.view(self.activations[i + 1].as_slice(), batch),
+            dy: stage.output.view_mut(dy.as_mut_slice(), batch),
+            dx: (i > 0).then(|| stage.input.view_mut(dx.as_mut_slice(), batch)),
+            parameters: model.layout().block(stage.owner, model.values()),
+            gradients: model.layout().block_mut(stage.owner, gradients),
+            scratch: self.scratch[i].as_mut(),
+        });
+        self.gradients.swap(0, 1);
+    }
+
+    /// Sets the gradient of the last output, to time a backward pass without a loss.
+    pub(crate) fn start_backward(&mut self, value: impl FnMut() -> T) {
+        self.gradients[0].as_mut_slice().fill_with(value);
     }
 }
 

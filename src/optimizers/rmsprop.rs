@@ -185,10 +185,22 @@ impl<T: Scalar> Optimizer<T> for RMSprop {
         let rule = Rule::new(self);
         let (w, g) = (piece.parameters, piece.gradients);
         match (piece.slots, self.has_momentum()) {
-            ([v], _) => vectorized(|| rule.plain(w, g, v)),
-            ([v, m], true) => vectorized(|| rule.with_momentum(w, g, v, m)),
-            ([v, mean], false) => vectorized(|| rule.centered(w, g, v, mean)),
-            ([v, m, mean], _) => vectorized(|| rule.centered_with_momentum(w, g, v, m, mean)),
+            ([v], _) => vectorized(
+                #[inline(always)]
+                || rule.plain(w, g, v),
+            ),
+            ([v, m], true) => vectorized(
+                #[inline(always)]
+                || rule.with_momentum(w, g, v, m),
+            ),
+            ([v, mean], false) => vectorized(
+                #[inline(always)]
+                || rule.centered(w, g, v, mean),
+            ),
+            ([v, m, mean], _) => vectorized(
+                #[inline(always)]
+                || rule.centered_with_momentum(w, g, v, m, mean),
+            ),
             (slots, _) => panic!("RMSprop asked for other than {} slots", slots.len()),
         }
     }

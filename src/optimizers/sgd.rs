@@ -131,9 +131,18 @@ impl<T: Scalar> Optimizer<T> for SGD {
         let rule = Rule::new(self);
         let (w, g) = (piece.parameters, piece.gradients);
         match piece.slots {
-            [] => vectorized(|| rule.plain(w, g)),
-            [m] if self.nesterov => vectorized(|| rule.nesterov(w, g, m)),
-            [m] => vectorized(|| rule.with_momentum(w, g, m)),
+            [] => vectorized(
+                #[inline(always)]
+                || rule.plain(w, g),
+            ),
+            [m] if self.nesterov => vectorized(
+                #[inline(always)]
+                || rule.nesterov(w, g, m),
+            ),
+            [m] => vectorized(
+                #[inline(always)]
+                || rule.with_momentum(w, g, m),
+            ),
             slots => panic!("SGD asked for other than {} slots", slots.len()),
         }
     }

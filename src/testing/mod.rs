@@ -33,6 +33,7 @@ mod optimizer;
 mod report;
 mod threads;
 
+pub use crate::kernels::dispatch::instruction_set;
 pub use layer::{LayerCheck, check_layer};
 pub use layer_run::LayerRun;
 pub use loss::check_loss;

@@ -1,0 +1,140 @@
+//! A file that grows with each epoch.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use super::{Callback, Control, EpochEnd, TrainBegin};
+use crate::error::{Error, Result};
+use crate::model::{Trainer, csv_header, csv_line};
+use crate::scalar::Scalar;
+
+/// Writes each epoch's figures into a file as soon as they are there: `epoch,seconds,loss,…`, a line an epoch.
+///
+/// The file has the form of [`History::to_csv`](crate::model::History::to_csv). It is begun anew by each call of `fit`
+/// unless [`append`](Self::append) is set; its folder is made if there is none.
+///
+/// # Errors
+///
+/// From `fit`, [`Error::Io`] with the path: before the first step if the file cannot be made, after an epoch if it
+/// cannot be written.
+///
+/// # Source
+///
+/// `keras.callbacks.CSVLogger`, which counts epochs from 0 and has no seconds.
+///
+/// # Example
+///
+/// ```
+/// use plywood::callbacks::CsvLog;
+/// use plywood::ndarray::array;
+/// use plywood::prelude::*;
+///
+/// # let data = Dataset::new(array![[0.0_f32], [1.0]], array![0_usize, 1])?;
+/// # let model = Sequential::input([1]).add(Dense::new(2)).add(Softmax::new()).build(42)?;
+/// # let mut trainer = model.compile(RMSprop::new(0.1), CategoricalCrossentropy::default());
+/// # let path = std::env::temp_dir().join(format!("plywood-doc-csv-log-{}.csv", std::process::id()));
+/// let mut log = CsvLog::new(&path);
+/// let history = trainer.fit_with(&data, &Fit::epochs(3), &mut [&mut log])?;
+/// assert_eq!(History::read_csv(&path)?, history);
+/// # std::fs::remove_file(&path).unwrap();
+/// # Ok::<(), plywood::Error>(())
+/// ```
+#[doc(alias = "CSVLogger")]
+#[derive(Debug)]
+pub struct CsvLog {
+    path: PathBuf,
+    append: bool,
+    file: Option<File>,
+}
+
+impl CsvLog {
+    /// A log in this file.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), append: false, file: None }
+    }
+
+    /// Sets whether lines are added to what is in the file already. The head line is written into an empty file only.
+    pub fn append(mut self, append: bool) -> Self {
+        self.append = append;
+        self
+    }
+
+    fn io<R>(&self, result: std::io::Result<R>) -> Result<R> {
+        result.map_err(|source| Error::Io { path: self.path.clone(), source })
+    }
+
+    fn open(&self, figures: &[String]) -> std::io::Result<File> {
+        if let Some(folder) = self.path.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        let mut options = OpenOptions::new();
+        let mut file = match self.append {
+            true => options.append(true).create(true).open(&self.path)?,
+            false => options.write(true).truncate(true).create(true).open(&self.path)?,
+        };
+        if file.metadata()?.len() == 0 {
+            file.write_all(csv_header(figures.iter().map(String::as_str)).as_bytes())?;
+        }
+        Ok(file)
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl<T: Scalar> Callback<T> for CsvLog {
+    fn train_begin(&mut self, _: &mut Trainer<T>, run: &TrainBegin<'_>) -> Result<()> {
+        self.file = Some(self.io(self.open(run.figures))?);
+        Ok(())
+    }
+
+    fn epoch_end(&mut self, _: &mut Trainer<T>, epoch: &EpochEnd<'_>) -> Result<Control> {
+        if let Some(mut file) = self.file.as_ref() {
+            let line = csv_line(epoch.epoch, epoch.seconds, epoch.values.iter().map(|&(_, value)| value));
+            // a file without a buffer: the line is there, whole, for whoever looks
+            self.io(file.write_all(line.as_bytes()))?;
+        }
+        Ok(Control::Continue)
+    }
+
+    fn train_end(&mut self, _: &mut Trainer<T>) -> Result<()> {
+        self.file = None;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::callbacks::testing::{play, trainer};
+
+    #[test]
+    fn every_epoch_is_there_when_it_ends() {
+        let folder = std::env::temp_dir().join(format!("plywood-csv-log-{}", std::process::id()));
+        let path = folder.join("a/log.csv");
+        let read = || std::fs::read_to_string(&path).unwrap();
+        let mut log = CsvLog::new(&path);
+        let mut seen = vec![];
+        play(&mut trainer(), &mut log, "loss", &[0.5, 0.25], |_| seen.push(read()));
+        assert_eq!(seen, ["epoch,seconds,loss\n", "epoch,seconds,loss\n1,0.5,0.5\n"]);
+        assert_eq!(read(), "epoch,seconds,loss\n1,0.5,0.5\n2,0.5,0.25\n");
+
+        play(&mut trainer(), &mut log.append(true), "loss", &[0.125], |_| {});
+        assert_eq!(read(), "epoch,seconds,loss\n1,0.5,0.5\n2,0.5,0.25\n1,0.5,0.125\n");
+        play(&mut trainer(), &mut CsvLog::new(&path), "loss", &[f64::NAN], |_| {});
+        assert_eq!(read(), "epoch,seconds,loss\n1,0.5,NaN\n");
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_made_is_told_before_training() {
+        let figures = [];
+        let run = TrainBegin { epochs: 1, batches: 1, samples: 1, figures: &figures };
+        let path = std::env::temp_dir();
+        let error = CsvLog::new(&path).train_begin(&mut trainer(), &run).unwrap_err();
+        assert!(error.to_string().starts_with(&path.display().to_string()), "{error}");
+    }
+}

@@ -1,0 +1,244 @@
+//! Callbacks: what is told how training goes, and may end it or change the learning rate.
+//!
+//! | callback | what it does |
+//! |---|---|
+//! | [`EarlyStopping`] | ends training when a figure no longer improves, and can bring the best weights back |
+//! | [`LearningRateSchedule`] | sets the learning rate for each step: in stairs, exponential, cosine, with a warm-up |
+//! | [`ReduceLROnPlateau`] | lowers the learning rate when a figure no longer improves |
+//! | [`CsvLog`] | writes the figures of each epoch into a file as soon as they are there |
+//! | [`TimeBudget`] | ends training when its time is up |
+//! | [`on_epoch_end`], [`on_batch_end`] | a closure |
+//!
+//! They stay with the caller, who can ask them afterwards what they saw:
+//!
+//! ```
+//! use plywood::callbacks::EarlyStopping;
+//! use plywood::ndarray::array;
+//! use plywood::prelude::*;
+//!
+//! let data = Dataset::new(array![[0.0_f32], [1.0]], array![0_usize, 1])?;
+//! let model = Sequential::input([1]).add(Dense::new(2)).add(Softmax::new()).build(42)?;
+//! let mut trainer = model.compile(RMSprop::new(0.1), CategoricalCrossentropy::default());
+//!
+//! let mut early = EarlyStopping::new().monitor("loss").min_delta(0.01).patience(3);
+//! let history = trainer.fit_with(&data, &Fit::epochs(1000), &mut [&mut early])?;
+//! assert_eq!(early.stopped_epoch(), Some(history.len()));
+//! assert_eq!(history.len(), early.best_epoch().unwrap() + 3);
+//! # Ok::<(), plywood::Error>(())
+//! ```
+
+mod closures;
+mod csv_log;
+mod early_stopping;
+mod learning_rate_schedule;
+mod monitor;
+mod reduce_lr_on_plateau;
+#[cfg(test)]
+mod testing;
+mod time_budget;
+
+use crate::error::Result;
+use crate::model::Trainer;
+use crate::progress::Progress;
+use crate::scalar::Scalar;
+
+pub use closures::{OnBatchEnd, OnEpochEnd, on_batch_end, on_epoch_end};
+pub use csv_log::CsvLog;
+pub use early_stopping::EarlyStopping;
+pub use learning_rate_schedule::LearningRateSchedule;
+pub use monitor::Mode;
+pub use reduce_lr_on_plateau::ReduceLROnPlateau;
+pub use time_budget::TimeBudget;
+
+/// Is told how training goes, and may end it or change the learning rate.
+///
+/// Every method has a default that does nothing. An error ends training and is what `fit` returns; weights and counters
+/// are as they were after the last step.
+///
+/// # Example
+///
+/// Counts the steps whose loss is higher than that of the step before:
+///
+/// ```
+/// use plywood::callbacks::BatchEnd;
+/// use plywood::prelude::*;
+///
+/// #[derive(Debug, Default)]
+/// struct Setbacks {
+///     last: Option<f64>,
+///     count: usize,
+/// }
+///
+/// impl<T: Scalar> Callback<T> for Setbacks {
+///     fn batch_end(&mut self, _: &mut Trainer<T>, batch: &BatchEnd) -> Result<Control> {
+///         let last = self.last.replace(batch.loss);
+///         self.count += usize::from(last.is_some_and(|last| batch.loss > last));
+///         Ok(Control::Continue)
+///     }
+/// }
+///
+/// # use plywood::ndarray::array;
+/// # let data = Dataset::new(array![[0.0_f32], [1.0]], array![0_usize, 1])?;
+/// # let model = Sequential::input([1]).add(Dense::new(2)).add(Softmax::new()).build(42)?;
+/// # let mut trainer = model.compile(RMSprop::new(0.001), CategoricalCrossentropy::default());
+/// let mut setbacks = Setbacks::default();
+/// trainer.fit_with(&data, &Fit::epochs(20), &mut [&mut setbacks])?;
+/// assert_eq!(setbacks.count, 0);
+/// # Ok::<(), plywood::Error>(())
+/// ```
+pub trait Callback<T: Scalar = f32>: Send {
+    /// Before the first step of each call of `fit`: the place to check settings, and to forget an earlier run.
+    ///
+    /// # Errors
+    ///
+    /// Whatever makes the callback useless; nothing has been trained then.
+    fn train_begin(&mut self, trainer: &mut Trainer<T>, run: &TrainBegin<'_>) -> Result<()> {
+        let _ = (trainer, run);
+        Ok(())
+    }
+
+    /// After each step.
+    ///
+    /// # Errors
+    ///
+    /// Whatever should end training at once.
+    fn batch_end(&mut self, trainer: &mut Trainer<T>, batch: &BatchEnd) -> Result<Control> {
+        let _ = (trainer, batch);
+        Ok(Control::Continue)
+    }
+
+    /// After each epoch, and its validation.
+    ///
+    /// # Errors
+    ///
+    /// Whatever should end training at once.
+    fn epoch_end(&mut self, trainer: &mut Trainer<T>, epoch: &EpochEnd<'_>) -> Result<Control> {
+        let _ = (trainer, epoch);
+        Ok(Control::Continue)
+    }
+
+    /// After the last epoch, unless training ended with an error.
+    ///
+    /// # Errors
+    ///
+    /// Whatever `fit` should return in place of the history.
+    fn train_end(&mut self, trainer: &mut Trainer<T>) -> Result<()> {
+        let _ = trainer;
+        Ok(())
+    }
+}
+
+/// Whether training goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Control {
+    /// It does.
+    Continue,
+    /// It ends here; everything learned is kept.
+    Stop,
+}
+
+/// For closures that return nothing.
+impl From<()> for Control {
+    fn from((): ()) -> Self {
+        Self::Continue
+    }
+}
+
+/// What a run is going to be, as a [`Callback`] sees it.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct TrainBegin<'a> {
+    /// The number of epochs asked for.
+    pub epochs: usize,
+    /// Steps in each.
+    pub batches: usize,
+    /// Samples in each.
+    pub samples: usize,
+    /// The names of the figures each epoch will bring, such as `loss`, `accuracy`, `val_loss`, `val_accuracy`.
+    pub figures: &'a [String],
+}
+
+/// What a step brought, as a [`Callback`] sees it.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct BatchEnd {
+    /// The epoch, from 1.
+    pub epoch: usize,
+    /// The batch of the epoch, from 1.
+    pub batch: usize,
+    /// Batches in the epoch.
+    pub batches: usize,
+    /// Samples trained on in this epoch so far.
+    pub samples: usize,
+    /// Mean loss of this batch.
+    pub loss: f64,
+    /// Mean loss of all samples of this epoch so far.
+    pub mean_loss: f64,
+}
+
+/// What an epoch brought, as a [`Callback`] sees it.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct EpochEnd<'a> {
+    /// The epoch, from 1.
+    pub epoch: usize,
+    /// The number of epochs asked for.
+    pub epochs: usize,
+    /// Seconds it took, validation included.
+    pub seconds: f64,
+    /// Loss and metrics, by name.
+    pub values: &'a [(&'a str, f64)],
+}
+
+impl EpochEnd<'_> {
+    /// The figure of this name.
+    pub fn get(&self, name: &str) -> Option<f64> {
+        self.values.iter().find(|(known, _)| *known == name).map(|&(_, value)| value)
+    }
+
+    /// `epoch  3/10  0.8 s  loss 0.0687  accuracy 0.9795`
+    pub fn line(&self) -> String {
+        let figures: String = self.values.iter().map(|(name, value)| format!("  {name} {value:.4}")).collect();
+        format!("{}  {:.1} s{figures}", epoch_of(self.epoch, self.epochs), self.seconds)
+    }
+}
+
+/// `epoch  3/10`
+pub(crate) fn epoch_of(epoch: usize, epochs: usize) -> String {
+    format!("epoch {epoch:>width$}/{epochs}", width = epochs.to_string().len())
+}
+
+/// What `fit` prints, and the caller's callbacks, told one after the other; if one wants to stop, the others are told still.
+pub(crate) struct Callbacks<'a, 'c, T: Scalar> {
+    pub(crate) progress: Progress,
+    pub(crate) others: &'a mut [&'c mut dyn Callback<T>],
+}
+
+impl<'c, T: Scalar> Callbacks<'_, 'c, T> {
+    pub(crate) fn each(
+        &mut self,
+        mut tell: impl FnMut(&mut (dyn Callback<T> + 'c)) -> Result<Control>,
+    ) -> Result<Control> {
+        let mut control = tell(&mut self.progress)?;
+        for callback in &mut *self.others {
+            if tell(*callback)? == Control::Stop {
+                control = Control::Stop;
+            }
+        }
+        Ok(control)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_of_an_epoch_is_aligned() {
+        let values = [("loss", 0.06873), ("accuracy", 0.97947)];
+        let mut end = EpochEnd { epoch: 3, epochs: 10, seconds: 0.84, values: &values };
+        assert_eq!(end.line(), "epoch  3/10  0.8 s  loss 0.0687  accuracy 0.9795");
+        (end.epoch, end.values) = (10, &[]);
+        assert_eq!(end.line(), "epoch 10/10  0.8 s");
+    }
+}

@@ -1,0 +1,126 @@
+//! Watching one figure from epoch to epoch: what [`EarlyStopping`](super::EarlyStopping) and
+//! [`ReduceLROnPlateau`](super::ReduceLROnPlateau) share.
+
+use super::{EpochEnd, TrainBegin};
+use crate::error::{Error, Result};
+
+/// Which way a figure gets better.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Mode {
+    /// Told by its name: a loss or an error should be low, everything else high.
+    #[default]
+    Auto,
+    /// Low is good.
+    Min,
+    /// High is good.
+    Max,
+}
+
+/// A figure, and the best it has been.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Monitor {
+    pub(super) figure: String,
+    pub(super) mode: Mode,
+    /// What the figure must be better by to count as better.
+    pub(super) min_delta: f64,
+    pub(super) best: Option<f64>,
+}
+
+impl Monitor {
+    /// Of `val_loss`.
+    pub(super) fn new(min_delta: f64) -> Self {
+        Self { figure: "val_loss".to_owned(), mode: Mode::Auto, min_delta, best: None }
+    }
+
+    /// Forgets what was seen, and checks that there will be something to see.
+    pub(super) fn begin(&mut self, owner: &'static str, run: &TrainBegin<'_>) -> Result<()> {
+        self.best = None;
+        if !run.figures.contains(&self.figure) {
+            let got = format!("{:?} where there are {}", self.figure, run.figures.join(", "));
+            let expected = "a figure of the run; names with val_ need validation data or a validation split";
+            return Err(Error::invalid_parameter(owner, "monitor", got, expected));
+        }
+        if !self.min_delta.is_finite() || self.min_delta < 0.0 {
+            return Err(Error::invalid_parameter(owner, "min_delta", self.min_delta, "a finite number of at least 0"));
+        }
+        Ok(())
+    }
+
+    /// Whether this epoch is the best so far. NaN is never better than anything.
+    pub(super) fn improves(&mut self, epoch: &EpochEnd<'_>) -> bool {
+        let value = epoch.get(&self.figure).expect("the run has said that there is such a figure");
+        let better = match self.best {
+            None => !value.is_nan(),
+            Some(best) if self.wants_low() => value < best - self.min_delta,
+            Some(best) => value > best + self.min_delta,
+        };
+        if better {
+            self.best = Some(value);
+        }
+        better
+    }
+
+    fn wants_low(&self) -> bool {
+        match self.mode {
+            Mode::Auto => ["loss", "error"].iter().any(|word| self.figure.contains(word)),
+            Mode::Min => true,
+            Mode::Max => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn improvements(mut monitor: Monitor, values: &[f64]) -> Vec<bool> {
+        let improves = |&value| {
+            let values = [(monitor.figure.clone(), value)];
+            let values = values.each_ref().map(|(name, value)| (name.as_str(), *value));
+            monitor.improves(&EpochEnd { epoch: 1, epochs: 1, seconds: 0.0, values: &values })
+        };
+        values.iter().map(improves).collect()
+    }
+
+    fn monitor(figure: &str, mode: Mode) -> Monitor {
+        Monitor { figure: figure.to_owned(), mode, ..Monitor::new(0.0) }
+    }
+
+    #[test]
+    fn names_tell_what_is_good() {
+        let (falls, rises) = ([true, true, false], [true, false, true]);
+        let values = [2.0, 1.0, 3.0];
+        for figure in ["val_loss", "loss", "mean_squared_error"] {
+            assert_eq!(improvements(monitor(figure, Mode::Auto), &values), falls, "{figure}");
+        }
+        for figure in ["accuracy", "val_f1", "top_5_accuracy"] {
+            assert_eq!(improvements(monitor(figure, Mode::Auto), &values), rises, "{figure}");
+        }
+        assert_eq!(improvements(monitor("loss", Mode::Max), &values), rises);
+        assert_eq!(improvements(monitor("accuracy", Mode::Min), &values), falls);
+    }
+
+    #[test]
+    fn small_steps_and_nan_are_no_improvement() {
+        let with_delta = Monitor { min_delta: 0.5, ..Monitor::new(0.0) };
+        assert_eq!(improvements(with_delta, &[2.0, 1.5, 1.75, 1.25]), [true, false, false, true]);
+        assert_eq!(improvements(Monitor::new(0.0), &[f64::NAN, 2.0, f64::NAN, 1.0]), [false, true, false, true]);
+        assert_eq!(improvements(Monitor::new(0.0), &[f64::INFINITY, 1.0, 1.0]), [true, true, false]);
+    }
+
+    #[test]
+    fn figures_that_will_not_be_there_are_told_before_training() {
+        let figures = ["loss".to_owned(), "accuracy".to_owned()];
+        let run = TrainBegin { epochs: 1, batches: 1, samples: 1, figures: &figures };
+        assert_eq!(
+            Monitor::new(0.0).begin("EarlyStopping", &run).unwrap_err().to_string(),
+            "EarlyStopping: monitor is \"val_loss\" where there are loss, accuracy, expected a figure of the run; names \
+             with val_ need validation data or a validation split"
+        );
+        let mut loss = monitor("loss", Mode::Auto);
+        loss.begin("EarlyStopping", &run).unwrap();
+        loss.min_delta = f64::NAN;
+        loss.begin("EarlyStopping", &run).unwrap_err();
+    }
+}

@@ -1,0 +1,140 @@
+//! Loss and metrics of data that is not trained on.
+
+use std::fmt;
+use std::ops::Range;
+
+use ndarray::{Axis, Slice};
+
+use super::gather::slice_targets;
+use super::sequential::Sequential;
+use super::trainer::{Trainer, in_pool};
+use super::workspace::{computed_stages, mean};
+use crate::data::{Batches, Dataset};
+use crate::error::Result;
+use crate::losses::{Loss, LossPass};
+use crate::metrics::Metric;
+use crate::scalar::Scalar;
+
+/// The loss and metrics of data that was not trained on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Evaluation {
+    /// Mean loss of a sample.
+    pub loss: f64,
+    metrics: Vec<(String, f64)>,
+}
+
+impl Evaluation {
+    /// The metric of this name.
+    pub fn get(&self, name: &str) -> Option<f64> {
+        self.metrics.iter().find(|(known, _)| known == name).map(|&(_, value)| value)
+    }
+
+    /// All metrics, in the trainer's order.
+    pub fn metrics(&self) -> &[(String, f64)] {
+        &self.metrics
+    }
+}
+
+/// `test loss 0.0653  test accuracy 0.9804`
+impl fmt::Display for Evaluation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "test loss {:.4}", self.loss)?;
+        self.metrics.iter().try_for_each(|(name, value)| write!(f, "  test {name} {value:.4}"))
+    }
+}
+
+impl<T: Scalar> Trainer<T> {
+    /// Loss and metrics of data that is not trained on.
+    ///
+    /// # Errors
+    ///
+    /// As [`train_step`](Self::train_step), but for a loss that is not finite, which is returned.
+    pub fn evaluate(&mut self, data: &Dataset<T>) -> Result<Evaluation> {
+        self.check("evaluate", data.inputs().shape(), &data.targets().view())?;
+        self.evaluate_samples(data, 0..data.len(), None)
+    }
+
+    /// Loss and any metrics, in place of the trainer's own: they can be asked for more than one figure afterwards.
+    ///
+    /// # Errors
+    ///
+    /// As [`evaluate`](Self::evaluate).
+    ///
+    /// ```
+    /// use plywood::metrics::{Recall, TopKAccuracy};
+    /// use plywood::ndarray::array;
+    /// use plywood::prelude::*;
+    ///
+    /// let test = Dataset::new(array![[0.0_f32], [1.0]], array![0_usize, 1])?;
+    /// let model = Sequential::input([1]).add(Dense::new(3)).add(Softmax::new()).build(42)?;
+    /// let trainer = model.compile(RMSprop::default(), CategoricalCrossentropy::default());
+    /// let (mut recall, mut top) = (Recall::new(), TopKAccuracy::new(2));
+    /// println!("{}", trainer.evaluate_with(&test, &mut [&mut recall, &mut top])?);
+    /// println!("{}", recall.per_class());
+    /// # Ok::<(), plywood::Error>(())
+    /// ```
+    pub fn evaluate_with(&self, data: &Dataset<T>, metrics: &mut [&mut dyn Metric<T>]) -> Result<Evaluation> {
+        let targets = data.targets().view();
+        self.check("evaluate", data.inputs().shape(), &targets)?;
+        metrics.iter().try_for_each(|metric| metric.check(self.model.output_shape(), &targets))?;
+        let (model, loss) = (&self.model, self.loss.as_ref());
+        in_pool(|| evaluate_batches(model, loss, data, 0..data.len(), None, metrics))
+    }
+
+    /// With the trainer's own metrics, on data that has been checked. A weight for each sample of the data weighs the loss.
+    pub(super) fn evaluate_samples(
+        &mut self,
+        data: &Dataset<T>,
+        samples: Range<usize>,
+        weights: Option<&[T]>,
+    ) -> Result<Evaluation> {
+        let mut metrics = std::mem::take(&mut self.metrics);
+        let mut borrowed: Vec<&mut dyn Metric<T>> = vec![];
+        for metric in &mut metrics {
+            borrowed.push(metric.as_mut());
+        }
+        let (model, loss) = (&self.model, self.loss.as_ref());
+        let evaluation = in_pool(|| evaluate_batches(model, loss, data, samples, weights, &mut borrowed));
+        self.metrics = metrics;
+        evaluation
+    }
+}
+
+/// On samples of data that has been checked.
+fn evaluate_batches<T: Scalar>(
+    model: &Sequential<T>,
+    loss: &dyn Loss<T>,
+    data: &Dataset<T>,
+    samples: Range<usize>,
+    weights: Option<&[T]>,
+    metrics: &mut [&mut dyn Metric<T>],
+) -> Result<Evaluation> {
+    let (stages, from_logits) = computed_stages(model, loss);
+    let batch_size = model.predict_batch().min(samples.len());
+    let mut predictor = model.predictor(batch_size);
+    let output = model.extents().1;
+    let (mut y, mut losses) = (vec![T::zero(); output.len(batch_size)], vec![T::zero(); batch_size]);
+    metrics.iter_mut().for_each(|metric| metric.reset());
+    let mut sum = 0.0;
+    for batch in Batches::new(samples.len(), batch_size)? {
+        let range = samples.start + batch.start..samples.start + batch.end;
+        let slice = Slice::from(range.clone());
+        let x = data.inputs().slice_axis(Axis(0), slice);
+        predictor.predict_stages(stages, x, output.view_mut(&mut y, batch.len()))?;
+        let targets = slice_targets(data.targets(), slice);
+        let y = output.view(&y, batch.len());
+        let losses = &mut losses[..batch.len()];
+        loss.evaluate(LossPass {
+            y: y.view(),
+            from_logits,
+            targets: targets.reborrow(),
+            weights: weights.map(|weights| &weights[range]),
+            losses: &mut *losses,
+            dy: None,
+        });
+        sum += mean(losses) * batch.len() as f64;
+        metrics.iter_mut().for_each(|metric| metric.update(y.clone(), &targets));
+    }
+    let metrics = metrics.iter().map(|metric| (metric.name().to_owned(), metric.value())).collect();
+    Ok(Evaluation { loss: sum / samples.len() as f64, metrics })
+}

@@ -1,0 +1,180 @@
+//! The same seed and data give the same bits: for any number of threads and vector width, in any batch, and however a
+//! model is spelled.
+#![cfg(feature = "datasets")]
+
+mod common;
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::process::{Command, Stdio};
+use std::sync::LazyLock;
+
+use common::{bits, pool};
+use plywood::data::Mnist;
+use plywood::model::SequentialBuilder;
+use plywood::ndarray::{ArrayD, Axis, Slice};
+use plywood::prelude::*;
+
+/// Samples to train on: two whole batches and a rest.
+const SAMPLES: usize = 100;
+
+const BATCH: usize = 48;
+
+static DIGITS: LazyLock<Dataset> = LazyLock::new(|| {
+    let mnist =
+        Mnist::load(concat!(env!("CARGO_MANIFEST_DIR"), "/data/mnist")).expect("the files are in the repository");
+    mnist.train.head(SAMPLES).expect("more than none")
+});
+
+fn digits<T: Scalar>() -> Dataset<T> {
+    let inputs = DIGITS.inputs().mapv(|pixel| T::of(f64::from(pixel)));
+    let Targets::Classes(classes) = DIGITS.targets() else { unreachable!("labels are classes") };
+    Dataset::new(inputs, classes.clone()).expect("as many labels as images")
+}
+
+fn dense<T: Scalar>() -> SequentialBuilder<T> {
+    Sequential::with_input([28, 28, 1])
+        .add(Flatten::new())
+        .add(Dense::new(128).activation(Activation::ReLU))
+        .add(Dense::new(10).activation(Activation::Softmax))
+}
+
+fn cnn<T: Scalar>() -> SequentialBuilder<T> {
+    let convolution = |filters| Conv2D::new(filters, 3).activation(Activation::ReLU);
+    Sequential::with_input([28, 28, 1])
+        .add(convolution(8))
+        .add(MaxPooling2D::new(2))
+        .add(convolution(16).padding(Padding::Same))
+        .add(MaxPooling2D::new(2))
+        .add(convolution(16))
+        .add(Flatten::new())
+        .add(Dense::new(32).activation(Activation::ReLU))
+        .add(Dense::new(10).activation(Activation::Softmax))
+}
+
+/// Two epochs of shuffled batches.
+fn trained<T: Scalar>(model: SequentialBuilder<T>, data: &Dataset<T>, seed: u64) -> Sequential<T> {
+    let model = model.build(seed).expect("the shapes fit");
+    let mut trainer = model.compile(RMSprop::default(), CategoricalCrossentropy::new()).metric(Accuracy::new());
+    trainer.fit(data, &Fit::epochs(2).batch_size(BATCH)).expect("the data fit the model");
+    trainer.into_model()
+}
+
+/// A hash of all weights, and of what the model makes of the data.
+fn digest<T: Scalar>(model: &Sequential<T>, data: &Dataset<T>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    bits(model.values()).hash(&mut hasher);
+    bits(&model.predict(data.inputs()).expect("the data fit the model")).hash(&mut hasher);
+    hasher.finish()
+}
+
+/// The digests of all models, trained on the threads that there are.
+fn digests(seed: u64) -> [u64; 4] {
+    let (single, double) = (digits::<f32>(), digits::<f64>());
+    [
+        digest(&trained(dense(), &single, seed), &single),
+        digest(&trained(cnn(), &single, seed), &single),
+        digest(&trained(dense(), &double, seed), &double),
+        digest(&trained(cnn(), &double, seed), &double),
+    ]
+}
+
+#[test]
+fn threads_change_nothing() {
+    let expected = pool(1).install(|| digests(1));
+    for threads in [1, 2, 3, 4, 7, 8] {
+        assert_eq!(pool(threads).install(|| digests(1)), expected, "{threads} threads");
+    }
+    let other = digests(2);
+    assert!(expected.iter().zip(&other).all(|(a, b)| a != b), "another seed gives other weights");
+}
+
+/// What [`processes_and_vector_widths_change_nothing`] runs in other processes.
+#[test]
+#[ignore = "prints what another test compares"]
+fn print_digests() {
+    println!("digests {:?}", digests(1));
+}
+
+#[test]
+fn processes_and_vector_widths_change_nothing() {
+    let expected = format!("digests {:?}", digests(1));
+    let processes = [("1", "scalar"), ("2", "v3"), ("3", "default"), ("8", "default")].map(|(threads, simd)| {
+        let process = Command::new(std::env::current_exe().expect("this test is a program"))
+            .args(["print_digests", "--exact", "--ignored", "--nocapture"])
+            .env("RAYON_NUM_THREADS", threads)
+            .env("PLYWOOD_SIMD", simd)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("this test can be run again");
+        (threads, simd, process)
+    });
+    for (threads, simd, process) in processes {
+        let output = process.wait_with_output().expect("it has been started");
+        let output = String::from_utf8(output.stdout).expect("what it prints is text");
+        let line = output.lines().find_map(|line| line.find("digests ").map(|at| &line[at..]));
+        assert_eq!(line, Some(expected.as_str()), "{threads} threads, {simd} instructions");
+    }
+}
+
+#[test]
+fn a_prediction_does_not_depend_on_its_batch() {
+    fn check<T: Scalar>(model: SequentialBuilder<T>) {
+        let data = digits::<T>();
+        let model = trained(model, &data, 1);
+        let in_batches_of = |batch: usize| -> Vec<ArrayD<T>> {
+            let predict = |first: usize| {
+                let slice = Slice::from(first..(first + batch).min(SAMPLES));
+                model.predict(&data.inputs().slice_axis(Axis(0), slice)).expect("the data fit the model")
+            };
+            (0..SAMPLES).step_by(batch).map(predict).collect()
+        };
+        let alone = bits(in_batches_of(1).iter().flatten());
+        for batch in [2, 7, 64, SAMPLES] {
+            assert!(bits(in_batches_of(batch).iter().flatten()) == alone, "{} in batches of {batch}", T::NAME);
+        }
+    }
+    check(dense::<f32>());
+    check(cnn::<f32>());
+    check(dense::<f64>());
+    check(cnn::<f64>());
+}
+
+#[test]
+fn spelling_changes_nothing() {
+    let data = digits::<f32>();
+    let images = || Sequential::input([28, 28, 1]);
+    let end = |model: SequentialBuilder| model.add(Flatten::new()).add(Dense::new(10));
+    let joined = images().add(Conv2D::new(8, 3).activation(Activation::ReLU)).add(MaxPooling2D::new(2));
+    let apart = images().add(Conv2D::new(8, 3)).add(ReLU::new()).add(MaxPooling2D::new(2));
+    let behind = images().add(Conv2D::new(8, 3)).add(MaxPooling2D::new(2)).add(ReLU::new());
+    let expected = trained(joined.add(Flatten::new()).add(Dense::new(10).activation(Activation::Softmax)), &data, 1);
+    for (spelling, model) in [("apart", apart), ("behind", behind)] {
+        let model = trained(end(model).add(Softmax::new()), &data, 1);
+        assert_eq!(model.layout().entries(), expected.layout().entries(), "{spelling}");
+        assert!(bits(model.values()) == bits(expected.values()), "{spelling}");
+        assert_eq!(digest(&model, &data), digest(&expected, &data), "{spelling}");
+    }
+
+    let separate = Sequential::input([28, 28, 1])
+        .add(Flatten::new())
+        .add(Dense::new(128))
+        .add(ReLU::new())
+        .add(Dense::new(10))
+        .add(Softmax::new());
+    assert_eq!(digest(&trained(separate, &data, 1), &data), digest(&trained(dense(), &data, 1), &data));
+}
+
+#[test]
+fn rows_of_a_one_and_class_indices_are_the_same() {
+    let classes = digits::<f32>();
+    let rows = classes.clone().one_hot(10).expect("there are ten digits");
+    for model in [dense(), cnn()] {
+        let by_class = trained(model.clone(), &classes, 1);
+        assert!(bits(by_class.values()) == bits(trained(model, &rows, 1).values()));
+    }
+}
+
+#[test]
+fn training_again_gives_the_same() {
+    assert_eq!(digests(3), digests(3));
+}
