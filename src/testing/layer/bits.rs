@@ -2,8 +2,10 @@
 
 use super::LayerCheck;
 use super::given::{Made, elements};
+use super::whole::Whole;
 use crate::layers::Layer;
 use crate::scalar::Scalar;
+use crate::testing::LayerRun;
 use crate::testing::numbers::{Spacing, no_nan, same_bits};
 use crate::testing::threads::few_and_many;
 
@@ -18,7 +20,7 @@ impl<L: Layer<f32> + Layer<f64> + Clone> LayerCheck<L> {
     }
 
     /// What is checked to the last bit.
-    pub(super) fn bits<T: Scalar>(&self, draws: bool) -> [(&'static str, Result<String, String>); 7]
+    pub(super) fn bits<T: Scalar>(&self, draws: bool) -> [(&'static str, Result<String, String>); 8]
     where
         L: Layer<T>,
     {
@@ -30,6 +32,7 @@ impl<L: Layer<f32> + Layer<f64> + Clone> LayerCheck<L> {
             ("prediction", self.prediction::<T>(draws)),
             ("sample alone", self.sample_alone::<T>(draws)),
             ("threads", self.threads::<T>()),
+            ("in one piece", self.in_one_piece::<T>()),
         ]
     }
 
@@ -150,5 +153,21 @@ impl<L: Layer<f32> + Layer<f64> + Clone> LayerCheck<L> {
         let [(_, one), (many, others)] = few_and_many(|| Made::by(&mut self.loaded::<T>(&given)));
         others.same(&one, &format!("on {many} threads"))?;
         Ok(format!("the same on 1 and on {many}"))
+    }
+    /// A model computes the parts of a layer that splits, others may call the layer itself.
+    fn in_one_piece<T: Scalar>(&self) -> Result<String, String>
+    where
+        L: Layer<T>,
+    {
+        if Layer::<T>::split(&self.layer).is_none() {
+            return Ok("does not split".to_owned());
+        }
+        let given = self.given(0, Spacing::Free);
+        let parts = Made::by(&mut self.loaded::<T>(&given));
+        let whole = Whole(self.layer.clone());
+        let mut run = LayerRun::<T>::new(whole, &self.sample, self.batch, self.seed).expect("the shape was planned");
+        given.load(&mut run);
+        Made::by(&mut run).same(&parts, "in one piece")?;
+        Ok("as in two parts".to_owned())
     }
 }

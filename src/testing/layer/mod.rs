@@ -5,6 +5,7 @@ mod given;
 mod gradients;
 #[cfg(test)]
 mod tests;
+mod whole;
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -54,6 +55,7 @@ where
 /// | prediction | the bits of the training pass, unless the layer draws random numbers |
 /// | sample alone | the bits it has in its batch: in memory of its own, and in that of a larger batch |
 /// | threads | the same bits on 1 and on 4 |
+/// | in one piece | if the layer [splits](Layer::split), its own passes give the bits of its two parts |
 /// | gradient of … | of `x` and of each parameter, against differences in `f64`; see below |
 /// | gradients add up | those of parameters are the sums of those of single samples, within 10⁻¹⁰ |
 /// | f32 against f64 | output and all gradients |
