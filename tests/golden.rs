@@ -13,12 +13,12 @@ use std::path::PathBuf;
 use ndarray::{Array1, ArrayD, ArrayView2, ArrayViewD, Axis, Dimension, Ix2, IxDyn, array};
 use plywood::layers::Activation;
 use plywood::ndarray;
-use plywood::{Padding, Scalar, Size2D};
+use plywood::{Initializer, Padding, Scalar, Size2D};
 use safetensors::SafeTensors;
 use serde::Deserialize;
 
 /// The golden files: who made them, and how many cases they must have at least.
-const LIBRARIES: [(&str, usize); 3] = [("keras", 300), ("torch", 150), ("sklearn", 3)];
+const LIBRARIES: [(&str, usize); 3] = [("keras", 343), ("torch", 153), ("sklearn", 3)];
 
 /// What a library's JSON file says.
 #[derive(Debug, Deserialize)]
@@ -74,6 +74,7 @@ enum Settings {
     Sgd(SgdSettings),
     Adam(AdamSettings),
     Training(TrainingSettings),
+    Initializer(InitializerSettings),
     Classification(ClassificationSettings),
 }
 
@@ -165,6 +166,13 @@ struct TrainingSettings {
     epochs: usize,
     learning_rate: f64,
     optimizer: Box<Settings>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct InitializerSettings {
+    initializer: Initializer,
+    shape: Vec<usize>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -508,6 +516,11 @@ fn tensors_have_the_shapes_that_the_settings_ask_for() {
                     check("number of parameters", &[parameters], &[2 * with_weights.count()]);
                     assert!(s.learning_rate > 0.0, "{}", case.name);
                     assert_eq!(s.optimizer.form(), form, "{}", case.name);
+                }
+                Settings::Initializer(s) => {
+                    assert!([2, 4].contains(&s.shape.len()), "{}", case.name);
+                    check("bounds", case.shape("bounds"), &[2]);
+                    check("moments", case.shape("moments"), &[2]);
                 }
                 Settings::Classification(s) => {
                     let n = case.shape("classes")[0];

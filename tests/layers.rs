@@ -88,7 +88,7 @@ fn convolutions() {
                         .activation(turn(n / 2, ACTIVATIONS));
                     let sample = [height, width, turn(n, [1, 3, 8, 17])];
                     let batch = turn(n / 3, [1, 3]);
-                    table.layer(|layer| LayerCheck::new(layer, sample).batch(batch).seed(n as u64), layer);
+                    table.layer(|layer| LayerCheck::new(layer, sample).batch(batch).seed(n as u64).elements(50), layer);
                 }
             }
         }
@@ -184,9 +184,9 @@ fn large_layers() {
     table.layer(|layer| few(layer, &[70, 40, 5], 2), Conv2D::new(33, 3).padding(Padding::Same));
     table.layer(|layer| few(layer, &[8, 9, 4], 37), Conv2D::new(8, 3).strides(2).padding(ASYMMETRIC));
     let few = |layer, sample: &[usize], batch| LayerCheck::new(layer, sample).batch(batch).elements(3);
-    table.layer(|layer| few(layer, &[784], 33), Dense::new(128).activation(Activation::ReLU));
+    table.layer(|layer| few(layer, &[784], 26), Dense::new(128).activation(Activation::ReLU));
     table.layer(|layer| few(layer, &[2000], 1), Dense::new(600));
-    table.layer(|layer| few(layer, &[300], 70), Dense::new(1000).activation(Activation::Softmax));
+    table.layer(|layer| few(layer, &[300], 26), Dense::new(1000).activation(Activation::Softmax));
     let sample = [26, 27, 32];
     table.layer(|layer| LayerCheck::new(layer, sample).batch(4).elements(3), MaxPooling2D::new(2));
     table.layer(|layer| LayerCheck::new(layer, [40_000]).elements(3), ReLU::new());

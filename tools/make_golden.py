@@ -14,7 +14,7 @@ are. The same versions give the same bytes on the same machine. The JSON file ha
 - name     unique in its file; the tensor of role R is called NAME/R
 - dtype    float32 or float64: what the library computed in
 - kind     conv2d, max_pooling2d, dense, flatten_dense, relu, softmax, flatten; categorical_crossentropy,
-           mean_squared_error; rmsprop, sgd, adam; training; classification
+           mean_squared_error; rmsprop, sgd, adam; training; initializer; classification
 - settings all of them, defaults too
 - tensors  dtype and shape by role
 
@@ -33,6 +33,8 @@ Roles:
   elements have gradients of one size each, 1e-5, 0 and 1 among them: where epsilon sits shows at 1e-5 alone.
 - training: x and classes, in batches in this order, the last one of an epoch smaller; initial/NAME and final/NAME for
   each parameter; losses [steps], each before its update.
+- initializers (settings: as plywood writes them, and a kernel's shape): bounds, the smallest and the largest number
+  drawn; moments, their mean and variance.
 - classification: scores [n, classes], classes; confusion (rows: what is, columns: what was predicted), accuracy;
   precision, recall and f1 by class, 0 where they would be 0/0; all three averaged: macro, weighted, micro; top_k, the
   accuracy for each k of the settings.
@@ -561,6 +563,20 @@ def batches(settings, samples):
             yield slice(start, start + settings["batch_size"])
 
 
+# Keras's class, its arguments, and how plywood writes it.
+INITIALIZERS = [
+    ("Zeros", {}, "Zeros"),
+    ("Ones", {}, "Ones"),
+    ("Constant", {"value": -0.25}, {"Constant": {"value": -0.25}}),
+    ("RandomUniform", {"minval": -0.5, "maxval": 0.25}, {"Uniform": {"min": -0.5, "max": 0.25}}),
+    ("RandomNormal", {"mean": 0.5, "stddev": 0.25}, {"Normal": {"mean": 0.5, "stddev": 0.25}}),
+    ("TruncatedNormal", {"mean": 0.5, "stddev": 0.25}, {"TruncatedNormal": {"mean": 0.5, "stddev": 0.25}}),
+]
+INITIALIZERS += [(f"{family}{kind}", {}, f"{family}{kind}")
+                 for family in ("Glorot", "He", "Lecun") for kind in ("Uniform", "Normal")]
+KERNELS = [(300, 200), (3, 3, 32, 64), (1, 5, 64, 48)]
+
+
 def keras_golden():
     os.environ["KERAS_BACKEND"] = "tensorflow"
     os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
@@ -699,6 +715,16 @@ def keras_golden():
         golden.add(name, "float64", "training", s,
                    {"x": x, "classes": classes} | {f"initial/{k}": v for k, v in initial.items()}
                    | {f"final/{k}": v.numpy() for k, v in variables.items()} | {"losses": np.array(losses)})
+
+    for name, arguments, written in INITIALIZERS:
+        for shape in KERNELS:
+            case = f"initializer/{name}_{numbers(shape)}"
+            seed = zlib.crc32(case.encode()) % 2**31
+            options = arguments if name in ("Zeros", "Ones", "Constant") else arguments | {"seed": seed}
+            values = np.asarray(getattr(keras.initializers, name)(**options)(shape, "float32")).astype(np.float64)
+            golden.add(case, "float32", "initializer", {"initializer": written, "shape": list(shape)},
+                       {"bounds": np.array([values.min(), values.max()], np.float32),
+                        "moments": np.array([values.mean(), values.var()], np.float32)})
 
     # What is known from elsewhere.
     for dtype in ("float32", "float64"):

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Train a reference model from given weights on given batches and print each step's loss, to compare with plywood.
 
-usage: parity.py {keras|torch} {dense|cnn} WEIGHTS MNIST_DIR STEPS [FINAL]
+usage: parity.py {keras|keras64|torch} {dense|cnn} WEIGHTS MNIST_DIR STEPS [FINAL]
        parity.py init {dense|cnn} WEIGHTS [SEED]
 
 WEIGHTS is a safetensors file with the initial weights under the names that a model gives them, in Keras's layouts:
@@ -15,8 +15,8 @@ The steps train on samples 0..B, B..2B, ... of the training set in the order of 
 which samples to take, in place of the file order.
 
 Pixels are divided by 255; the loss is the crossentropy of the model's softmax; the optimizer is RMSprop at Keras's
-defaults, w -= 0.001 g / sqrt(v + 1e-7) with rho = 0.9. Keras computes in float32, as its users do; PyTorch, with that
-update written out, in float64: what the losses would be without rounding.
+defaults, w -= 0.001 g / sqrt(v + 1e-7) with rho = 0.9. `keras` computes in float32, as its users do; `keras64`, and
+PyTorch with that update written out, in float64: what the losses would be without rounding.
 
 Output is a line {"step": i, "loss": x} for each step, from 1, x being the mean loss of the batch before the update. The
 weights after the last step go to FINAL, if it is given.
@@ -70,13 +70,16 @@ def batches(model, samples, order, steps):
         yield order[start:start + size]
 
 
-def keras_step(model, weights):
+def keras_step(model, weights, dtype=np.float32):
     """A function that trains on a batch, and one that gives the weights."""
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
     import keras
     from keras import layers
+
+    keras.config.set_floatx(np.dtype(dtype).name)
 
     if model == "dense":
         stack = [layers.Input((28, 28, 1)), layers.Flatten(), layers.Dense(512, activation="relu"),
@@ -91,14 +94,20 @@ def keras_step(model, weights):
     variables = {f"{layer.name}/{v.name}": v for layer in net.layers for v in layer.trainable_variables}
     assert list(variables) == list(weights), list(variables)
     for name, variable in variables.items():
-        variable.assign(weights[name].astype(np.float32))
+        variable.assign(weights[name].astype(dtype))
     net.compile(optimizer=keras.optimizers.RMSprop(RATE, rho=RHO, epsilon=EPSILON), loss="categorical_crossentropy")
 
     def step(x, classes):
         net.reset_metrics()  # otherwise the mean since the first step
-        return float(net.train_on_batch(x.astype(np.float32) / 255, keras.utils.to_categorical(classes, 10)))
+        pixels = (x.astype(np.float32) / 255).astype(dtype)  # the float32 pixels that others see
+        return float(net.train_on_batch(pixels, keras.utils.to_categorical(classes, 10)))
 
     return step, lambda: {name: variable.numpy() for name, variable in variables.items()}
+
+
+def keras64_step(model, weights):
+    """The same in float64."""
+    return keras_step(model, weights, np.float64)
 
 
 def torch_step(model, weights):
@@ -124,7 +133,7 @@ def torch_step(model, weights):
         return dense(F.relu(dense(x.flatten(1), "dense")), "dense_1")
 
     def step(x, classes):
-        pixels = torch.from_numpy((x.astype(np.float32) / 255).astype(np.float64))  # the float32 pixels that others see
+        pixels = torch.from_numpy((x.astype(np.float32) / 255).astype(np.float64))
         loss = F.cross_entropy(forward(pixels), torch.from_numpy(classes))
         gradients = torch.autograd.grad(loss, list(leaves.values()))
         with torch.no_grad():
@@ -134,6 +143,9 @@ def torch_step(model, weights):
         return loss.item()
 
     return step, lambda: {name: leaf.detach().numpy() for name, leaf in leaves.items()}
+
+
+STEPS = {"keras": keras_step, "keras64": keras64_step, "torch": torch_step}
 
 
 def init(model, path, seed):
@@ -147,13 +159,13 @@ def init(model, path, seed):
 
 def main():
     arguments = sys.argv[1:]
-    if len(arguments) < 3 or arguments[0] not in ("keras", "torch", "init") or arguments[1] not in SHAPES:
+    if len(arguments) < 3 or arguments[0] not in (*STEPS, "init") or arguments[1] not in SHAPES:
         sys.exit(__doc__)
     if arguments[0] == "init":
         return init(arguments[1], arguments[2], int(arguments[3]) if len(arguments) > 3 else 0)
     library, model, path, folder, steps, *final = arguments
     weights, order = load_weights(path, model)
-    step, current = {"keras": keras_step, "torch": torch_step}[library](model, weights)
+    step, current = STEPS[library](model, weights)
     images, classes = load_mnist(folder)
     for i, pick in enumerate(batches(model, len(images), order, int(steps)), 1):
         print(json.dumps({"step": i, "loss": step(images[pick], classes[pick])}), flush=True)

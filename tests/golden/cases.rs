@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use ndarray::{ArrayD, ArrayViewD, Axis, IxDyn, arr0};
-use plywood::Scalar;
 use plywood::data::{Targets, TargetsView};
 use plywood::layers::{Conv2D, Dense, Flatten, Layer, MaxPooling2D, ReLU, Softmax};
 use plywood::losses::{CategoricalCrossentropy, Loss, LossPass, MeanSquaredError};
@@ -12,10 +11,12 @@ use plywood::model::{Sequential, SequentialBuilder, Trainer};
 use plywood::ndarray;
 use plywood::optimizers::{Adam, Optimizer, RMSprop, SGD, Update};
 use plywood::testing::LayerRun;
+use plywood::{Initializer, Scalar};
 
 use super::{
-    AdamSettings, Case, ClassificationSettings, Conv2DSettings, DenseSettings, Dtype, Form, LIBRARIES,
-    MaxPooling2DSettings, RmspropSettings, Settings, SgdSettings, TrainingSettings, cases, compare, manifest, report,
+    AdamSettings, Case, ClassificationSettings, Conv2DSettings, DenseSettings, Dtype, Form, InitializerSettings,
+    LIBRARIES, MaxPooling2DSettings, RmspropSettings, Settings, SgdSettings, TrainingSettings, cases, compare,
+    manifest, report,
 };
 
 /// Which share of the tolerance the largest difference is, or what is wrong.
@@ -65,6 +66,7 @@ fn agrees<T: Scalar>(case: &Case) -> Outcome {
         Settings::Sgd(s) => optimizer::<T>(case, sgd(s)),
         Settings::Adam(s) => optimizer::<T>(case, adam(s)),
         Settings::Training(s) => training::<T>(case, s),
+        Settings::Initializer(s) => initializer::<T>(case, s),
         Settings::Classification(s) => classification::<T>(case, s),
     }
 }
@@ -258,6 +260,45 @@ fn add<T: Scalar>(model: SequentialBuilder<T>, layer: &Settings) -> SequentialBu
         Settings::Flatten {} => model.add(Flatten::new()),
         other => panic!("{other:?} is no layer"),
     }
+}
+
+/// Bounds and moments of a kernel drawn by a layer. Keras's numbers are others, so all four differ by chance.
+fn initializer<T: Scalar>(case: &Case, s: &InitializerSettings) -> Outcome {
+    let initializer = s.initializer;
+    let model = match s.shape[..] {
+        [inputs, units] => {
+            Sequential::<T>::with_input([inputs]).add(Dense::new(units).kernel_initializer(initializer).bias(false))
+        }
+        [height, width, channels, filters] => {
+            let conv = Conv2D::new(filters, (height, width)).kernel_initializer(initializer).bias(false);
+            Sequential::<T>::with_input([height, width, channels]).add(conv)
+        }
+        _ => panic!("{}: {:?} is no kernel", case.name, s.shape),
+    };
+    let model = model.build(0).map_err(|error| error.to_string())?;
+    let values: Vec<f64> = model.values().iter().map(|value| value.to_f64().unwrap()).collect();
+    let count = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / count;
+    let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / count;
+    let (bounds, moments) = (case.array::<f64>("bounds"), case.array::<f64>("moments"));
+    let sigma = moments[[1]].sqrt();
+    // A bounded distribution's outermost of 10⁴ numbers are within some hundredths of σ of the bounds; those of a normal
+    // distribution lie about 4 σ out, give or take ½ σ. Means and variances have standard errors of σ/√n and at most
+    // σ²·√(2/n); five of them, for a difference of two.
+    let reach = if matches!(initializer, Initializer::Normal { .. }) { 1.5 * sigma } else { 0.1 * sigma };
+    let errors = 5.0 * std::f64::consts::SQRT_2 / count.sqrt();
+    // what was rounded to f32 on the way
+    let rounding = 1e-6;
+    let differences = [
+        ("the least", values.iter().copied().fold(f64::INFINITY, f64::min), bounds[[0]], reach),
+        ("the largest", values.iter().copied().fold(f64::NEG_INFINITY, f64::max), bounds[[1]], reach),
+        ("the mean", mean, moments[[0]], errors * sigma),
+        ("the variance", variance, moments[[1]], errors * std::f64::consts::SQRT_2 * sigma * sigma),
+    ];
+    largest(differences.map(|(what, got, want, allowed)| match (got - want).abs() / (allowed + rounding) {
+        share if share <= 1.0 => Ok(share),
+        _ => Err(format!("{what} is {got}, expected {want} ± {allowed}")),
+    }))
 }
 
 /// What scikit-learn counts: by class, averaged, and among the first k.

@@ -1,0 +1,98 @@
+//! What a layer is given, and what it makes of it.
+
+use ndarray::ArrayViewD;
+
+use super::LayerCheck;
+use crate::layers::Layer;
+use crate::scalar::Scalar;
+use crate::testing::LayerRun;
+use crate::testing::numbers::{Draw, Spacing, of_f64, same_bits};
+
+/// What the layer is given.
+#[derive(Debug)]
+pub(super) struct Given {
+    pub(super) x: Vec<f64>,
+    pub(super) parameters: Vec<f64>,
+    pub(super) dy: Vec<f64>,
+}
+
+/// What the layer makes of it.
+#[derive(Debug)]
+pub(super) struct Made<T> {
+    pub(super) y: Vec<T>,
+    pub(super) dx: Vec<T>,
+    pub(super) gradients: Vec<T>,
+}
+
+impl<L: Layer<f32> + Layer<f64> + Clone> LayerCheck<L> {
+    pub(super) fn run_of<T: Scalar>(&self, batch: usize) -> crate::Result<LayerRun<T>>
+    where
+        L: Layer<T>,
+    {
+        LayerRun::new(self.layer.clone(), &self.sample, batch, self.seed)
+    }
+
+    /// A run for the whole batch, loaded.
+    pub(super) fn loaded<T: Scalar>(&self, given: &Given) -> LayerRun<T>
+    where
+        L: Layer<T>,
+    {
+        let mut run = self.run_of(self.batch).expect("the shape was planned");
+        given.load(&mut run);
+        run
+    }
+
+    /// Input, parameters and output gradient; each `stream` has others.
+    pub(super) fn given(&self, stream: u64, spacing: Spacing) -> Given {
+        let mut draw = Draw::new(self.seed, stream);
+        let run = self.run_of::<f64>(self.batch).expect("the shape was planned");
+        let parameters = run.parameters().iter();
+        // off what initializers make them, or zeros would hide what they are multiplied by
+        let parameters = parameters.map(|&p| spacing.round(p + draw.number([-0.5, 0.5]), 0.0)).collect();
+        let x = draw.numbers(run.x().len(), self.inputs, spacing);
+        let dy_spacing = if spacing == Spacing::Coarse { Spacing::Fine } else { spacing };
+        Given { x, parameters, dy: draw.numbers(run.y().len(), [-1.0, 1.0], dy_spacing) }
+    }
+}
+
+impl Given {
+    /// Loads a run with these numbers.
+    pub(super) fn load<T: Scalar>(&self, run: &mut LayerRun<T>) {
+        run.x_mut().iter_mut().zip(&self.x).for_each(|(to, &from)| *to = T::of(from));
+        run.dy_mut().iter_mut().zip(&self.dy).for_each(|(to, &from)| *to = T::of(from));
+        run.parameters_mut().copy_from_slice(&of_f64::<T>(&self.parameters));
+    }
+
+    /// One of the samples by itself.
+    pub(super) fn sample(&self, sample: usize, batch: usize) -> Self {
+        let of_sample = |values: &[f64]| {
+            let len = values.len() / batch;
+            values[sample * len..][..len].to_vec()
+        };
+        Self { x: of_sample(&self.x), dy: of_sample(&self.dy), parameters: self.parameters.clone() }
+    }
+}
+
+impl<T: Scalar> Made<T> {
+    /// Spoils everything, and runs both passes.
+    pub(super) fn by(run: &mut LayerRun<T>) -> Self {
+        run.spoil();
+        run.forward();
+        run.backward(true);
+        Self::of(run)
+    }
+
+    pub(super) fn of(run: &LayerRun<T>) -> Self {
+        Self { y: elements(run.y()), dx: elements(run.dx()), gradients: run.gradients().to_vec() }
+    }
+
+    pub(super) fn same(&self, expected: &Self, when: &str) -> Result<(), String> {
+        same_bits(&format!("{when}, y"), &self.y, &expected.y)?;
+        same_bits(&format!("{when}, dx"), &self.dx, &expected.dx)?;
+        same_bits(&format!("{when}, gradients"), &self.gradients, &expected.gradients)
+    }
+}
+
+pub(super) fn elements<T: Scalar>(view: ArrayViewD<'_, T>) -> Vec<T> {
+    view.iter().copied().collect()
+}

@@ -1,0 +1,263 @@
+//! Everything a layer owes, in one call.
+
+mod bits;
+mod given;
+mod gradients;
+#[cfg(test)]
+mod tests;
+mod whole;
+
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::numbers::snake_case;
+use super::threads::on_one_thread;
+use super::{Failure, Report};
+use crate::error::shape_text;
+use crate::layers::{Layer, Phase, Plan, Scratch};
+use crate::scalar::Scalar;
+
+/// Batches whose scratch is compared.
+const SCRATCH_BATCHES: usize = 70;
+
+/// Runs a layer through everything it owes, for samples of this shape. See [`LayerCheck`], which has settings.
+///
+/// # Errors
+///
+/// The report, if anything is not as it should be.
+///
+/// ```
+/// use plywood::layers::Conv2D;
+/// use plywood::testing::check_layer;
+///
+/// let report = check_layer(Conv2D::new(4, 3).strides(2), [6, 7, 3])?;
+/// assert!(report.largest_error("gradient") < 1e-6);
+/// # Ok::<(), plywood::testing::Failure>(())
+/// ```
+pub fn check_layer<L>(layer: L, sample: impl Into<Vec<usize>>) -> Result<Report, Failure>
+where
+    L: Layer<f32> + Layer<f64> + Clone,
+{
+    LayerCheck::new(layer, sample).run()
+}
+
+/// A check of a layer against the contract of [`Layer`].
+///
+/// | what is checked | how |
+/// |---|---|
+/// | plan | the same for `f32` and `f64`, and when asked again; names in snake case, no two parameters of one name |
+/// | hostile shapes | `plan` refuses or takes them, and does not panic |
+/// | scratch | does not shrink when the batch grows, up to 70 samples |
+/// | all written | no NaN that was in `y`, `dx`, gradients or scratch is left or gets through |
+/// | repeated | the same bits again, and after another batch |
+/// | two forwards, one backward | the gradients are those of the second |
+/// | dx on request | without it, the gradients have the same bits |
+/// | prediction | the bits of the training pass, unless the layer draws random numbers |
+/// | sample alone | the bits it has in its batch: in memory of its own, and in that of a larger batch |
+/// | threads | the same bits on 1 and on 4 |
+/// | in one piece | if the layer [splits](Layer::split), its own passes give the bits of its two parts |
+/// | gradient of … | of `x` and of each parameter, against differences in `f64`; see below |
+/// | gradients add up | those of parameters are the sums of those of single samples, within 10⁻¹⁰ |
+/// | f32 against f64 | output and all gradients |
+///
+/// Whatever speaks of bits is checked in both types. A layer draws random numbers if a training pass with another number
+/// gives another output; the checks that compare samples or passes then keep to prediction.
+///
+/// # Gradients
+///
+/// The derivative of Σ dy·y is taken in the direction of up to 100 elements of each tensor, and in two random directions
+/// through all of it, once for numbers that are all different and once for numbers of which many are equal or zero.
+/// Central differences with a step of 10⁻⁴ are compared, relative to the gradient, to the root mean square of the
+/// tensor's gradients, or to 0.01, whichever is largest. Where that does not look good, steps of 10⁻⁵ and 10⁻⁶ are tried,
+/// for a kink of ReLU or of a maximum may lie within the step, and the best counts. Where none is within the bound, the
+/// gradient must lie between the one-sided differences, output by output; the report counts such places.
+///
+/// # Parameters
+///
+/// | parameter | default | range | meaning |
+/// |---|---|---|---|
+/// | [`batch`](Self::batch) | 3 | ≥ 1 | samples |
+/// | [`seed`](Self::seed) | 0 | | of all numbers |
+/// | [`inputs`](Self::inputs) | −1 to 1 | | the range that `x` is drawn from |
+/// | [`elements`](Self::elements) | 100 | | elements of each tensor whose derivative is taken |
+/// | [`gradient_bound`](Self::gradient_bound) | 10⁻⁶ | | largest relative error of a gradient in `f64` |
+/// | [`f32_bound`](Self::f32_bound) | 10⁻⁵ | | largest error of `f32`, relative as above, but to at least 0.1 |
+///
+/// Parameters are what the layer's initializers make them, and up to ½ more or less.
+///
+/// ```
+/// use plywood::layers::Softmax;
+/// use plywood::testing::LayerCheck;
+///
+/// println!("{}", LayerCheck::new(Softmax::new(), [10]).batch(5).inputs(-8.0, 8.0).run()?);
+/// # Ok::<(), plywood::testing::Failure>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct LayerCheck<L> {
+    layer: L,
+    sample: Vec<usize>,
+    batch: usize,
+    seed: u64,
+    inputs: [f64; 2],
+    elements: usize,
+    gradient_bound: f64,
+    f32_bound: f64,
+}
+
+impl<L: Layer<f32> + Layer<f64> + Clone> LayerCheck<L> {
+    /// A check for samples of this shape.
+    pub fn new(layer: L, sample: impl Into<Vec<usize>>) -> Self {
+        Self {
+            layer,
+            sample: sample.into(),
+            batch: 3,
+            seed: 0,
+            inputs: [-1.0, 1.0],
+            elements: 100,
+            gradient_bound: 1e-6,
+            f32_bound: 1e-5,
+        }
+    }
+
+    /// Sets the number of samples.
+    pub fn batch(self, batch: usize) -> Self {
+        Self { batch: batch.max(1), ..self }
+    }
+
+    /// Sets the seed of all numbers.
+    pub fn seed(self, seed: u64) -> Self {
+        Self { seed, ..self }
+    }
+
+    /// Sets the range that inputs are drawn from, for a layer that is not defined everywhere.
+    pub fn inputs(self, low: f64, high: f64) -> Self {
+        Self { inputs: [low, high], ..self }
+    }
+
+    /// Sets how many elements of each tensor have their derivative taken: fewer for a layer so large that it would take
+    /// long.
+    pub fn elements(self, count: usize) -> Self {
+        Self { elements: count, ..self }
+    }
+
+    /// Sets the largest relative error that a gradient may have in `f64`.
+    pub fn gradient_bound(self, bound: f64) -> Self {
+        Self { gradient_bound: bound, ..self }
+    }
+
+    /// Sets how far, relatively, `f32` may be from `f64`.
+    pub fn f32_bound(self, bound: f64) -> Self {
+        Self { f32_bound: bound, ..self }
+    }
+
+    /// Checks.
+    ///
+    /// # Errors
+    ///
+    /// The report, if anything is not as it should be.
+    pub fn run(self) -> Result<Report, Failure> {
+        let Self { batch, seed, .. } = self;
+        let kind = Layer::<f64>::kind(&self.layer);
+        let samples = if batch == 1 { "1 sample".to_owned() } else { format!("{batch} samples") };
+        let mut report = Report::new(format!("{kind} on {}, {samples}, seed {seed}", shape_text(&self.sample)));
+        let plan = match self.plan() {
+            Ok(plan) => plan,
+            Err(problem) => {
+                report.note("plan", Err(problem));
+                return report.finish();
+            }
+        };
+        report.note("plan", Ok(plan_text(&plan)));
+        report.note("hostile shapes", self.hostile_shapes());
+        report.note("scratch", self.scratch::<f32>().and(self.scratch::<f64>()));
+
+        let draws = self.draws_random_numbers();
+        for ((name, narrow), (_, wide)) in self.bits::<f32>(draws).into_iter().zip(self.bits::<f64>(draws)) {
+            let narrow = narrow.map_err(|problem| format!("f32: {problem}"));
+            report.note(name, narrow.and(wide.map_err(|problem| format!("f64: {problem}"))));
+        }
+        on_one_thread(|| self.gradients(&mut report));
+        if !draws {
+            self.gradients_add_up(&mut report);
+        }
+        self.f32_against_f64(&mut report);
+        report.finish()
+    }
+
+    fn plan(&self) -> Result<Plan, String> {
+        let (layer, sample) = (&self.layer, &*self.sample);
+        let plan = Layer::<f64>::plan(layer, sample).map_err(|error| error.to_string())?;
+        let again = Layer::<f64>::plan(layer, sample).map_err(|error| error.to_string())?;
+        let f32_plan = Layer::<f32>::plan(layer, sample).map_err(|error| error.to_string())?;
+        if plan != again {
+            return Err(format!("asked again, the layer plans {again:?} in place of {plan:?}"));
+        }
+        if plan != f32_plan {
+            return Err(format!("for f32 the layer plans {f32_plan:?}, for f64 {plan:?}"));
+        }
+        snake_case("the kind", Layer::<f64>::kind(layer))?;
+        if Layer::<f32>::kind(layer) != Layer::<f64>::kind(layer) {
+            return Err("the kind depends on the number type".to_owned());
+        }
+        let mut names = BTreeSet::new();
+        for spec in &plan.parameters {
+            snake_case("the parameter", spec.name)?;
+            if !names.insert(spec.name) {
+                return Err(format!("there are two parameters {:?}", spec.name));
+            }
+        }
+        // what a model computes is what the layer splits in, if it does
+        let run = self.run_of::<f64>(1).map_err(|error| error.to_string())?;
+        let planned: Vec<_> = plan.parameters.iter().map(|spec| spec.shape.as_slice()).collect();
+        let laid_out: Vec<_> = run.layout().entries().iter().map(|entry| entry.shape()).collect();
+        if planned != laid_out {
+            return Err(format!("the parts of the layer have parameters of shapes {laid_out:?}, it plans {planned:?}"));
+        }
+        if run.y().shape()[1..] != plan.output {
+            return Err(format!("the parts of the layer put out {:?}, it plans {:?}", run.y().shape(), plan.output));
+        }
+        if plan.output.contains(&0) {
+            return Err(format!("samples of shape {} come out", shape_text(&plan.output)));
+        }
+        Ok(plan)
+    }
+
+    /// Shapes of other ranks, and sizes whose products overflow.
+    fn hostile_shapes(&self) -> Result<String, String> {
+        let rank = self.sample.len();
+        let shapes = [vec![], vec![2; rank + 1], vec![usize::MAX; rank], vec![1 << 31; rank], vec![1; rank]];
+        for shape in &shapes {
+            catch_unwind(AssertUnwindSafe(|| {
+                let _ = Layer::<f32>::plan(&self.layer, shape);
+                let _ = Layer::<f64>::plan(&self.layer, shape);
+            }))
+            .map_err(|_| format!("plan panics for samples of shape {}", shape_text(shape)))?;
+        }
+        Ok(format!("{} shapes, no panic", shapes.len()))
+    }
+
+    fn scratch<T: Scalar>(&self) -> Result<String, String>
+    where
+        L: Layer<T>,
+    {
+        for phase in [Phase::Inference, Phase::Training] {
+            let mut least = Scratch::default();
+            for batch in 1..=SCRATCH_BATCHES {
+                let now = Layer::<T>::scratch(&self.layer, &self.sample, batch, phase);
+                if now.values < least.values || now.indices < least.indices {
+                    return Err(format!("{batch} samples need {now:?}, one sample less {least:?} ({phase:?})"));
+                }
+                least = now;
+            }
+        }
+        Ok(format!("never less for a larger batch, up to {SCRATCH_BATCHES} samples"))
+    }
+}
+
+/// `output 5×4×4; kernel 3×3×3×4, bias 4`
+fn plan_text(plan: &Plan) -> String {
+    let parameters = plan.parameters.iter().map(|spec| format!("{} {}", spec.name, shape_text(&spec.shape)));
+    let parameters = parameters.collect::<Vec<_>>().join(", ");
+    let parameters = if parameters.is_empty() { "no parameters" } else { &parameters };
+    format!("output {}; {parameters}", shape_text(&plan.output))
+}

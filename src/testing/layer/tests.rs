@@ -1,0 +1,207 @@
+//! Layers with a fault each, and the check that finds it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::*;
+use crate::Error;
+use crate::initializers::Initializer;
+use crate::layers::{Backward, Forward, ParameterSpec, ReLU, ScratchMut};
+use crate::testing::numbers::float;
+
+/// What is wrong with a layer.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Fault {
+    None,
+    TwoOfOneName,
+    PanicOnHugeShapes,
+    ShrinkingScratch,
+    GradientNotWritten,
+    GradientAddedUp,
+    ScratchReadBeforeWritten,
+    Forgetful,
+    FirstForwardCounts,
+    GradientOnlyWithDx,
+    OtherInPrediction,
+    DependsOnBatch,
+    DependsOnThreads,
+    WrongDx,
+    WrongGradient,
+    DyOfFirstSampleOnly,
+    OtherInOnePiece,
+    CoarseF32,
+}
+
+/// y = w·x², w being one number, and the input is kept in the scratch.
+#[derive(Debug, Clone)]
+struct Faulty {
+    fault: Fault,
+}
+
+static CALLS: AtomicU64 = AtomicU64::new(0);
+
+impl<T: Scalar> Layer<T> for Faulty {
+    fn kind(&self) -> &'static str {
+        "faulty"
+    }
+
+    fn plan(&self, input: &[usize]) -> crate::Result<Plan> {
+        if self.fault == Fault::PanicOnHugeShapes {
+            assert!(input.iter().all(|&size| size < 1 << 20));
+        }
+        let &[features] = input else { return Err(Error::layer("faulty", "needs vectors")) };
+        let w = ParameterSpec::new("w", [1], Initializer::Ones);
+        let plan = Plan::new([features]).parameter(w.clone());
+        Ok(if self.fault == Fault::TwoOfOneName { plan.parameter(w) } else { plan })
+    }
+
+    fn scratch(&self, input: &[usize], batch: usize, _: Phase) -> Scratch {
+        let batch = if self.fault == Fault::ShrinkingScratch { 64 - batch % 64 } else { batch };
+        Scratch { values: input.iter().product::<usize>() * batch, indices: 1 }
+    }
+
+    fn forward(&self, mut pass: Forward<'_, T>) {
+        let w = pass.parameters.split_slices::<1>()[0][0];
+        let ScratchMut { values, indices } = pass.scratch;
+        let few = T::of(1e-3);
+        let extra = match self.fault {
+            Fault::ScratchReadBeforeWritten => values[0],
+            Fault::Forgetful => few * T::of(CALLS.fetch_add(1, Ordering::Relaxed) as f64),
+            Fault::OtherInPrediction if pass.training.is_none() => few,
+            Fault::DependsOnBatch => pass.x.mean().unwrap(),
+            Fault::DependsOnThreads => T::of(rayon::current_num_threads() as f64),
+            Fault::OtherInOnePiece => few,
+            Fault::CoarseF32 if T::NAME == f32::NAME => few,
+            _ => T::zero(),
+        };
+        for ((y, &x), value) in pass.y.iter_mut().zip(&pass.x).zip(values) {
+            *y = w * x * x + extra;
+            if self.fault != Fault::FirstForwardCounts || indices[0] == u32::MAX {
+                *value = x;
+            }
+        }
+        indices[0] = 0;
+    }
+
+    fn backward(&self, mut pass: Backward<'_, T>) {
+        let w = pass.parameters.split_slices::<1>()[0][0];
+        let xs = &pass.scratch.values[..pass.x.len()];
+        let squares: T = xs.iter().zip(&pass.dy).map(|(&x, &dy)| x * x * dy).sum();
+        let first = pass.x.shape()[1];
+        let of_first: T = xs.iter().zip(&pass.dy).take(first).map(|(&x, &dy)| x * x * dy).sum();
+        let [gradient, ..] = pass.gradients.split_slices::<1>();
+        match self.fault {
+            Fault::GradientNotWritten => {}
+            Fault::GradientAddedUp => gradient[0] += squares,
+            Fault::GradientOnlyWithDx if pass.dx.is_none() => gradient[0] = T::zero(),
+            Fault::WrongGradient => gradient[0] = squares * T::of(1.00001),
+            Fault::DyOfFirstSampleOnly => gradient[0] = of_first,
+            _ => gradient[0] = squares,
+        }
+        if let Some(dx) = &mut pass.dx {
+            for ((dx, &x), &dy) in dx.iter_mut().zip(xs).zip(&pass.dy) {
+                *dx = T::of(2.0) * w * x * dy;
+            }
+            if self.fault == Fault::WrongDx {
+                *dx.last_mut().unwrap() *= T::of(1.00001);
+            }
+        }
+    }
+
+    fn split(&self) -> Option<[Arc<dyn Layer<T>>; 2]> {
+        // outputs of x² times about 1 are not below 0
+        let parts = || [Arc::new(Self { fault: Fault::None }) as _, Arc::new(ReLU::new()) as _];
+        (self.fault == Fault::OtherInOnePiece).then(parts)
+    }
+}
+
+fn failed(fault: Fault) -> Vec<String> {
+    let result = LayerCheck::new(Faulty { fault }, [3]).batch(2).run();
+    result.map_or_else(|failure| failure.failed().map(|check| check.name.clone()).collect(), |_| vec![])
+}
+
+#[test]
+fn every_fault_is_found() {
+    assert_eq!(failed(Fault::None), [""; 0]);
+    for (fault, check) in [
+        (Fault::TwoOfOneName, "plan"),
+        (Fault::PanicOnHugeShapes, "hostile shapes"),
+        (Fault::ShrinkingScratch, "scratch"),
+        (Fault::GradientNotWritten, "all written"),
+        (Fault::GradientAddedUp, "all written"),
+        (Fault::ScratchReadBeforeWritten, "all written"),
+        (Fault::Forgetful, "repeated"),
+        (Fault::FirstForwardCounts, "two forwards, one backward"),
+        (Fault::GradientOnlyWithDx, "dx on request"),
+        (Fault::OtherInPrediction, "prediction"),
+        (Fault::DependsOnBatch, "sample alone"),
+        (Fault::DependsOnThreads, "threads"),
+        (Fault::WrongDx, "gradient of x"),
+        (Fault::WrongGradient, "gradient of w"),
+        (Fault::OtherInOnePiece, "in one piece"),
+        (Fault::DyOfFirstSampleOnly, "gradients add up"),
+        (Fault::CoarseF32, "f32 against f64"),
+    ] {
+        let failed = failed(fault);
+        assert!(failed.iter().any(|name| name == check), "{fault:?}: {failed:?}");
+    }
+}
+
+#[test]
+fn a_shape_that_the_layer_refuses_fails_the_plan() {
+    let failure = check_layer(Faulty { fault: Fault::None }, [3, 3]).unwrap_err();
+    assert_eq!(failure.report().checks().len(), 1);
+    assert!(failure.to_string().ends_with("FAILED plan  faulty: needs vectors"), "{failure}");
+}
+
+#[test]
+fn a_layer_may_draw_random_numbers() {
+    /// y = x where a bit of the pass's number is set, 0 elsewhere.
+    #[derive(Debug, Clone)]
+    struct Drop;
+
+    impl<T: Scalar> Layer<T> for Drop {
+        fn kind(&self) -> &'static str {
+            "drop"
+        }
+
+        fn plan(&self, input: &[usize]) -> crate::Result<Plan> {
+            Ok(Plan::new(input))
+        }
+
+        fn scratch(&self, _: &[usize], _: usize, _: Phase) -> Scratch {
+            Scratch { values: 1, indices: 0 }
+        }
+
+        fn forward(&self, mut pass: Forward<'_, T>) {
+            let bits = pass.training.map_or(u64::MAX, |number| number.wrapping_add(5));
+            pass.scratch.values[0] = T::of(bits as f64);
+            for (i, (y, &x)) in pass.y.iter_mut().zip(&pass.x).enumerate() {
+                *y = if bits >> (i % 3) & 1 == 1 { x } else { T::zero() };
+            }
+        }
+
+        fn backward(&self, pass: Backward<'_, T>) {
+            let bits = float(pass.scratch.values[0]) as u64;
+            for (i, (dx, &dy)) in pass.dx.into_iter().flatten().zip(&pass.dy).enumerate() {
+                *dx = if bits >> (i % 3) & 1 == 1 { dy } else { T::zero() };
+            }
+        }
+    }
+
+    let report = LayerCheck::new(Drop, [2]).run().unwrap();
+    assert!(report.to_string().contains("another output than in training"), "{report}");
+    assert!(report.checks().iter().all(|check| check.name != "gradients add up"));
+}
+
+#[test]
+fn settings_are_heeded() {
+    let faulty = LayerCheck::new(Faulty { fault: Fault::WrongGradient }, [3]).gradient_bound(1e-4);
+    faulty.run().unwrap();
+    LayerCheck::new(Faulty { fault: Fault::CoarseF32 }, [3]).f32_bound(0.1).run().unwrap();
+    // all inputs below zero: the output is 0, and so is dx, also with equal numbers
+    let report = LayerCheck::new(ReLU::new(), [4]).batch(1).seed(7).inputs(-3.0, -1.0).run().unwrap();
+    assert_eq!(report.subject(), "re_lu on 4, 1 sample, seed 7");
+    assert_eq!(report.largest_error("gradient of x"), 0.0);
+    assert!(report.to_string().contains(" 0 on a kink"), "{report}");
+}

@@ -1,0 +1,13 @@
+#!/bin/sh
+# Repeats every figure of docs/correctness.md, and prints them.
+#
+# usage: [KERAS_PYTHON=python TORCH_PYTHON=python] tools/correctness.sh
+#
+# With the interpreters of environments that have what tools/requirements-golden.txt lists, both libraries train the
+# reference models anew; without, plywood's runs are compared with what they said when that was recorded.
+set -eu
+cd "$(dirname "$0")/.."
+cargo test --test layers --test geometry --test gradients --test golden --test parity --test regressions -- --nocapture
+if [ -n "${KERAS_PYTHON-}" ] && [ -n "${TORCH_PYTHON-}" ]; then
+    tools/parity.sh
+fi
