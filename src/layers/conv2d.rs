@@ -20,7 +20,7 @@ use crate::shape::{Geometry, Padding, Size2D, Window, elements};
 
 /// Slides filters over images.
 ///
-/// y[o, p, f] = activation(Σ x[o·s + i·d − t, p·s + j·d − l, c] · K[i, j, c, f] + b[f]), the sum over the kernel's rows i
+/// `y[o, p, f] = activation(Σ x[o·s + i·d − t, p·s + j·d − l, c] · K[i, j, c, f] + b[f])`, the sum over the kernel's rows i
 /// and columns j and the input's channels c, with strides s, dilation d, and t rows and l columns of zero padding before
 /// the image. As everywhere in deep learning this is a cross-correlation: the kernel is not flipped.
 ///

@@ -11,7 +11,7 @@ use crate::shape::{Geometry, Padding, Size2D, Window};
 
 /// Keeps the largest value of each window.
 ///
-/// y[o, p, c] = max x[o·s + i − t, p·s + j − l, c] over the pool's rows i and columns j, with strides s, and t rows and l
+/// `y[o, p, c] = max x[o·s + i − t, p·s + j − l, c]` over the pool's rows i and columns j, with strides s, and t rows and l
 /// columns of padding before the image. Padding counts as −∞. Where several elements are the largest, the first in
 /// row-major order gets the whole gradient; NaN counts as larger than everything.
 ///
