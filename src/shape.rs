@@ -95,7 +95,7 @@ pub(crate) struct Window {
 
 /// A window over images of one shape: everything a kernel needs to know, all sizes checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Geometry {
+pub struct Geometry {
     /// Input height, width and channels.
     pub(crate) input: [usize; 3],
     /// Output height and width.

@@ -12,7 +12,6 @@ use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
 
-use super::dispatch::dispatch;
 use super::tile::{Lattice, Walk, load, store};
 use crate::scalar::Scalar;
 
@@ -124,7 +123,8 @@ impl<'a, T: Scalar> Entries<'a, T> {
 }
 
 /// `dkernel[f] (+)= Σ dy · window`, pixels ascending.
-pub(crate) struct WeightGradient<'a, T> {
+#[derive(Debug)]
+pub struct WeightGradient<'a, T> {
     pub(crate) entries: &'a Entries<'a, T>,
     /// The padded image.
     pub(crate) x: &'a [T],
@@ -136,7 +136,7 @@ pub(crate) struct WeightGradient<'a, T> {
 
 impl<T: Scalar> WeightGradient<'_, T> {
     pub(crate) fn run(self) {
-        dispatch(self);
+        T::weight_gradient(self);
     }
 
     /// As many vectors of one segment of a filter's weights as `N`; `len` is less than that only for the last, shorter one.
@@ -188,7 +188,8 @@ impl<T: Scalar> WithSimd for WeightGradient<'_, T> {
 }
 
 /// `dx[window] += Σ dy · kernel`: segment by segment of the window, in each the pixels, in each the filters ascending.
-pub(crate) struct InputGradient<'a, T> {
+#[derive(Debug)]
+pub struct InputGradient<'a, T> {
     pub(crate) entries: &'a Entries<'a, T>,
     /// The pixels to go through.
     pub(crate) pixels: Range<usize>,
@@ -202,7 +203,7 @@ pub(crate) struct InputGradient<'a, T> {
 
 impl<T: Scalar> InputGradient<'_, T> {
     pub(crate) fn run(self) {
-        dispatch(self);
+        T::input_gradient(self);
     }
 
     #[inline(always)]

@@ -12,7 +12,6 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::dispatch::dispatch;
 use crate::scalar::Scalar;
 
 /// Rows of a tile. With two vectors a row these are 12 accumulators: enough to hide the latency of two multiply-add
@@ -198,7 +197,7 @@ impl<T: Scalar> Epilogue<'_, T> {
 
 /// C = A·B.
 #[derive(Debug)]
-pub(crate) struct Product<'a, T> {
+pub struct Product<'a, T> {
     pub(crate) a: &'a [T],
     pub(crate) a_rows: Lattice,
     pub(crate) walk: Walk,
@@ -216,7 +215,7 @@ pub(crate) struct Product<'a, T> {
 impl<T: Scalar> Product<'_, T> {
     /// Computes it on this thread.
     pub(crate) fn run(self) {
-        dispatch(self);
+        T::product(self);
     }
 }
 
