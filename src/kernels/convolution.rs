@@ -23,7 +23,7 @@
 use std::ops::Range;
 
 use super::dispatch::vectorized;
-use super::elementwise::{mask_relu, sum_parts, sum_rows};
+use super::elementwise::{mask_relu_here, sum_parts, sum_rows};
 use super::pack::{is_packed, pack, pack_here, pack_transposed, packed_len, transpose};
 use super::parallel::{Chunks, MAX_TASKS, each_task, items_per_task};
 use super::pooling::{max_pool, scatter_to_argmax, unpool};
@@ -515,7 +515,7 @@ impl Convolution {
             let range = first * self.output_len()..first * self.output_len() + dy.slice.len();
             let y = &y[range.clone()];
             if self.relu {
-                mask_relu(y, dy.slice);
+                mask_relu_here(y, dy.slice);
             }
             let argmax = if self.pool.is_some() { &argmax[range] } else { &[] };
             let mut dx = dx.map(|dx| dx.slice);

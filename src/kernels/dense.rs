@@ -1,17 +1,17 @@
 //! Dense's three products, y = x·W + b, dW = xᵀ·dy and dx = dy·Wᵀ, cut into tasks.
 
-use super::elementwise::{mask_relu, sum_rows};
-use super::pack::{pack, pack_transposed, packed_len, width};
-use super::parallel::{Chunks, each_task, items_per_task};
-use super::tile::{Epilogue, Lattice, Product, Walk};
+use super::elementwise::mask_relu;
+use super::pack::{pack, pack_and_sum, pack_transposed, packed_len, width};
+use super::parallel::{Chunks, each_stretch, items_per_task};
+use super::tile::{Epilogue, Lattice, Product, ROWS, Walk};
 use crate::scalar::Scalar;
 
-/// Rows of x that a task of the forward pass or the input gradient takes: each panel of W is fetched once for all of
-/// them, so they must be some; a multiple of the tile.
-const ROWS: usize = 24;
+/// Tiles of rows of x that a task of the forward pass or the input gradient takes at the most: each panel of W is
+/// fetched once for all of them, so they must be some.
+const TILES: usize = 4;
 
-/// Input features that a task of the weight gradient takes.
-const FEATURES: usize = 48;
+/// Tiles of input features that a task of the weight gradient takes at the most.
+const FEATURE_TILES: usize = 8;
 
 /// A matrix product with a bias and a ReLU, over `inputs` features, to `units`.
 #[derive(Debug, Clone, Copy)]
@@ -61,19 +61,19 @@ impl DenseKernel {
             mask_relu(y, dy);
         }
         let (packed_dy, packed_kernel) = scratch.split_at_mut(packed_len::<T>(batch, self.units).next_multiple_of(16));
-        pack(dy, self.units, packed_dy);
-        if let Some(dbias) = dbias {
-            sum_rows(dy, dbias, false);
+        match dbias {
+            Some(dbias) => pack_and_sum(dy, self.units, packed_dy, dbias),
+            None => pack(dy, self.units, packed_dy),
         }
 
         // dW: a row is a feature, whose values in the batch lie `inputs` apart
-        let features = FEATURES.max(items_per_task(self.inputs, batch * self.units));
-        let tasks = self.inputs.div_ceil(features);
-        each_task(0..tasks, Chunks::new(dkernel, features * self.units), &|task, dkernel| {
+        let tiles = self.inputs.div_ceil(ROWS);
+        let most = FEATURE_TILES.max(items_per_task(tiles, ROWS * batch * self.units));
+        each_stretch(0..tiles, most, Chunks::new(dkernel, ROWS * self.units), &|tiles, dkernel| {
             let rows = dkernel.slice.len() / self.units;
             Product {
                 a: x,
-                a_rows: Lattice::matrix(1).starting_at(task * features),
+                a_rows: Lattice::matrix(1).starting_at(tiles.start * ROWS),
                 walk: Walk::line(batch, self.inputs),
                 panels: packed_dy,
                 rows,
@@ -85,7 +85,6 @@ impl DenseKernel {
             }
             .run();
         });
-
         if let Some(dx) = dx {
             pack_transposed(kernel, self.units, packed_kernel);
             product(dy, self.units, packed_kernel, self.inputs, dx, Epilogue::default());
@@ -98,9 +97,10 @@ fn product<T: Scalar>(a: &[T], depth: usize, panels: &[T], columns: usize, c: &m
     let rows = c.len() / columns;
     if rows == 1 {
         let width = width::<T>();
-        let per_task = items_per_task(columns.div_ceil(width), depth * width) * width;
-        each_task(0..columns.div_ceil(per_task), Chunks::new(c, per_task), &|task, c| {
-            let first = task * per_task;
+        let panels_of_c = columns.div_ceil(width);
+        let most = items_per_task(panels_of_c, depth * width);
+        each_stretch(0..panels_of_c, most, Chunks::new(c, width), &|stretch, c| {
+            let first = stretch.start * width;
             let columns = c.slice.len();
             let bias = epilogue.bias.map(|bias| &bias[first..][..columns]);
             Product {
@@ -119,11 +119,12 @@ fn product<T: Scalar>(a: &[T], depth: usize, panels: &[T], columns: usize, c: &m
         });
         return;
     }
-    let rows_per_task = items_per_task(rows, depth * columns).next_multiple_of(ROWS);
-    each_task(0..rows.div_ceil(rows_per_task), Chunks::new(c, rows_per_task * columns), &|task, c| {
+    let tiles = rows.div_ceil(ROWS);
+    let most = TILES.max(items_per_task(tiles, ROWS * depth * columns));
+    each_stretch(0..tiles, most, Chunks::new(c, ROWS * columns), &|tiles, c| {
         Product {
             a,
-            a_rows: Lattice::matrix(depth).starting_at(task * rows_per_task),
+            a_rows: Lattice::matrix(depth).starting_at(tiles.start * ROWS),
             walk: Walk::line(depth, 1),
             panels,
             rows: c.slice.len() / columns,

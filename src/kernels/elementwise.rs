@@ -44,7 +44,7 @@ pub(crate) fn relu_gradient<T: Scalar>(y: &[T], dy: &[T], dx: &mut [T]) {
 }
 
 /// dy = 0 where y ≤ 0, on this thread.
-pub(crate) fn mask_relu<T: Scalar>(y: &[T], dy: &mut [T]) {
+pub(crate) fn mask_relu_here<T: Scalar>(y: &[T], dy: &mut [T]) {
     vectorized(
         #[inline(always)]
         || {
@@ -55,20 +55,33 @@ pub(crate) fn mask_relu<T: Scalar>(y: &[T], dy: &mut [T]) {
     );
 }
 
-/// `sums[c] (+)= Σ rows[r][c]`, r ascending; overwritten unless `resume`.
-pub(crate) fn sum_rows<T: Scalar>(rows: &[T], sums: &mut [T], resume: bool) {
+/// The same, in parallel.
+pub(crate) fn mask_relu<T: Scalar>(y: &[T], dy: &mut [T]) {
+    let tasks = dy.len().div_ceil(MIN_ELEMENTS);
+    each_task(0..tasks, Chunks::new(dy, MIN_ELEMENTS), &|task, dy| {
+        mask_relu_here(&y[task * MIN_ELEMENTS..][..dy.slice.len()], dy.slice);
+    });
+}
+
+/// `sums[c] (+)= Σ rows[r][c]`, r ascending, for rows of this length, of which the first columns are summed; overwritten
+/// unless `resume`.
+#[inline(always)]
+pub(super) fn sum_rows_here<T: Scalar>(rows: &[T], len: usize, sums: &mut [T], resume: bool) {
     if !resume {
         sums.fill(T::zero());
     }
+    for row in rows.chunks_exact(len) {
+        for (sum, &value) in sums.iter_mut().zip(row) {
+            *sum += value;
+        }
+    }
+}
+
+/// The same for whole rows, on the processor's vectors.
+pub(crate) fn sum_rows<T: Scalar>(rows: &[T], sums: &mut [T], resume: bool) {
     vectorized(
         #[inline(always)]
-        || {
-            for row in rows.chunks_exact(sums.len()) {
-                for (sum, &value) in sums.iter_mut().zip(row) {
-                    *sum += value;
-                }
-            }
-        },
+        || sum_rows_here(rows, sums.len(), sums, resume),
     );
 }
 

@@ -4,10 +4,10 @@
 //! that is enough, and is filled up with zeros. The layout depends on the processor's vectors, results do not.
 
 use pulp::{Simd, WithSimd};
-use rayon::prelude::*;
 
 use super::dispatch::{dispatch, vectorized};
-use super::parallel::{Chunks, MIN_ELEMENTS, each_task};
+use super::elementwise::sum_rows_here;
+use super::parallel::{Chunks, MIN_ELEMENTS, each_stretch, each_task};
 use crate::scalar::Scalar;
 
 /// Numbers in a vector.
@@ -38,19 +38,48 @@ pub(crate) fn is_packed<T: Scalar>(columns: usize) -> bool {
     columns <= width::<T>() && columns.is_multiple_of(lanes::<T>())
 }
 
-/// Cuts packed memory into its panels, and tells each one's first column.
-fn panels<T: Scalar>(depth: usize, out: &mut [T]) -> impl IndexedParallelIterator<Item = (usize, &mut [T])> {
-    let width = width::<T>();
-    out.par_chunks_mut((depth * width).max(1)).enumerate().map(move |(j, panel)| (j * width, panel))
+/// Panels that are packed at a stretch.
+fn panels_at_a_time(panel_len: usize) -> usize {
+    (MIN_ELEMENTS / panel_len).max(1)
+}
+
+/// Cuts packed memory into its panels, and fills each, told its first column; in parallel.
+fn each_panel<T: Scalar>(depth: usize, out: &mut [T], fill: &(impl Fn(usize, &mut [T]) + Sync)) {
+    let len = (depth * width::<T>()).max(1);
+    each_stretch(0..out.len().div_ceil(len), panels_at_a_time(len), Chunks::new(out, len), &|panels, out| {
+        for (j, panel) in panels.zip(out.slice.chunks_mut(len)) {
+            fill(j * width::<T>(), panel);
+        }
+    });
 }
 
 /// The row-major matrix `[depth][columns]`, packed; panels in parallel.
 pub(crate) fn pack<T: Scalar>(matrix: &[T], columns: usize, out: &mut [T]) {
     let depth = matrix.len() / columns;
-    panels(depth, &mut out[..packed_len::<T>(depth, columns)]).for_each(|(column, panel)| {
+    each_panel(depth, &mut out[..packed_len::<T>(depth, columns)], &|column, panel| {
         vectorized(
             #[inline(always)]
             || pack_panel(matrix, columns, column, panel, depth),
+        );
+    });
+}
+
+/// The same, and `sums[c] = Σ matrix[r][c]`, r ascending, as long as the panel is at hand.
+pub(crate) fn pack_and_sum<T: Scalar>(matrix: &[T], columns: usize, out: &mut [T], sums: &mut [T]) {
+    let depth = matrix.len() / columns;
+    let (width, out) = (width::<T>(), &mut out[..packed_len::<T>(depth, columns)]);
+    let len = depth * width;
+    let data = (Chunks::new(out, len), Chunks::new(sums, width));
+    each_stretch(0..columns.div_ceil(width), panels_at_a_time(len), data, &|panels, (out, sums)| {
+        vectorized(
+            #[inline(always)]
+            || {
+                let parts = out.slice.chunks_mut(len).zip(sums.slice.chunks_mut(width));
+                for (j, (panel, sums)) in panels.zip(parts) {
+                    pack_panel(matrix, columns, j * width, panel, depth);
+                    sum_rows_here(panel, panel.len() / depth, sums, false);
+                }
+            },
         );
     });
 }
@@ -83,7 +112,7 @@ fn pack_panel<T: Scalar>(matrix: &[T], columns: usize, column: usize, panel: &mu
 /// The transpose of rows `rows` of the row-major matrix `[..][depth]`, packed: its columns are those rows.
 pub(crate) fn pack_transposed<T: Scalar>(matrix: &[T], depth: usize, out: &mut [T]) {
     let columns = matrix.len() / depth;
-    panels(depth, &mut out[..packed_len::<T>(depth, columns)]).for_each(|(column, panel)| {
+    each_panel(depth, &mut out[..packed_len::<T>(depth, columns)], &|column, panel| {
         let width = panel.len() / depth;
         let filled = width.min(columns - column);
         vectorized(

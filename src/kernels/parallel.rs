@@ -80,13 +80,27 @@ impl<A: Divide, B: Divide, C: Divide, D: Divide> Divide for (A, B, C, D) {
 
 /// Runs each task of the range with its part of the data.
 pub(crate) fn each_task<D: Divide>(tasks: Range<usize>, data: D, run: &(impl Fn(usize, D) + Sync)) {
-    match tasks.len() {
+    each_stretch(tasks, 1, data, &|task: Range<usize>, data| run(task.start, data));
+}
+
+/// Halves a range of items until stretches of at most so many are left, and runs each with its part of the data: two
+/// threads get equally much, where tasks of one length would leave a short one at the end.
+pub(crate) fn each_stretch<D: Divide>(
+    items: Range<usize>,
+    most: usize,
+    data: D,
+    run: &(impl Fn(Range<usize>, D) + Sync),
+) {
+    match items.len() {
         0 => {}
-        1 => run(tasks.start, data),
+        n if n <= most => run(items, data),
         n => {
             let (head, tail) = data.divide(n / 2);
-            let middle = tasks.start + n / 2;
-            rayon::join(|| each_task(tasks.start..middle, head, run), || each_task(middle..tasks.end, tail, run));
+            let middle = items.start + n / 2;
+            rayon::join(
+                || each_stretch(items.start..middle, most, head, run),
+                || each_stretch(middle..items.end, most, tail, run),
+            );
         }
     }
 }
@@ -107,6 +121,19 @@ mod tests {
             });
             assert!(out.iter().enumerate().all(|(i, &task)| task == i / per_task), "{len} by {per_task}");
             assert!(marks.iter().all(|&count| count == 1), "{len} by {per_task}");
+        }
+    }
+
+    #[test]
+    fn stretches_are_halves() {
+        for (items, most) in [(22, 4), (1, 3), (64, 1), (131, 8)] {
+            let mut lengths = vec![0; items];
+            each_stretch(0..items, most, Chunks::new(&mut lengths, 1), &|stretch, lengths| {
+                assert_eq!(stretch.len(), lengths.slice.len());
+                lengths.slice.fill(stretch.len());
+            });
+            let (least, largest) = (lengths.iter().min().unwrap(), lengths.iter().max().unwrap());
+            assert!(*largest <= most && *least >= (most / 2).min(items).max(1), "{items} by {most}: {lengths:?}");
         }
     }
 

@@ -16,7 +16,7 @@ use crate::scalar::Scalar;
 
 /// Rows of a tile. With two vectors a row these are 12 accumulators: enough to hide the latency of two multiply-add
 /// units, and with two vectors of B and one broadcast of A they fit the 16 registers of AVX2.
-const ROWS: usize = 6;
+pub(crate) const ROWS: usize = 6;
 
 /// Vectors in a row of a tile.
 const VECTORS: usize = 2;

@@ -14,7 +14,7 @@ mod top_k_accuracy;
 
 use std::fmt::Debug;
 
-use ndarray::{ArrayViewD, Axis};
+use ndarray::{ArrayView1, ArrayViewD, Ix2};
 
 use crate::data::TargetsView;
 use crate::error::Result;
@@ -106,12 +106,19 @@ pub trait Metric<T: Scalar = f32>: Debug + Send {
 fn samples<'a, T: Scalar>(
     predictions: &'a ArrayViewD<'_, T>,
     targets: &'a TargetsView<'_, T>,
-) -> impl Iterator<Item = (ArrayViewD<'a, T>, Option<usize>)> {
-    debug_assert_eq!((predictions.ndim(), predictions.shape()[0]), (2, targets.len()), "check has seen to this");
-    predictions.outer_iter().enumerate().map(|(sample, prediction)| {
+) -> impl Iterator<Item = (ArrayView1<'a, T>, Option<usize>)> {
+    debug_assert_eq!(predictions.shape()[0], targets.len(), "check has seen to this");
+    let rows = |array: &'a ArrayViewD<'_, T>| {
+        array.view().into_dimensionality::<Ix2>().expect("check has seen to this").into_outer_iter()
+    };
+    let mut values = match targets {
+        TargetsView::Classes(_) => None,
+        TargetsView::Values(values) => Some(rows(values)),
+    };
+    rows(predictions).enumerate().map(move |(sample, prediction)| {
         let class = match targets {
             TargetsView::Classes(classes) => Some(classes[sample]),
-            TargetsView::Values(values) => largest(values.index_axis(Axis(0), sample)),
+            TargetsView::Values(_) => values.as_mut().and_then(|values| values.next()).and_then(largest),
         };
         (prediction, class)
     })

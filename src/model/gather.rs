@@ -3,7 +3,7 @@
 use ndarray::{ArrayViewD, Axis, IxDyn, Slice};
 
 use crate::data::{Targets, TargetsView};
-use crate::kernels::parallel::{Chunks, MIN_ELEMENTS, each_task};
+use crate::kernels::parallel::{Chunks, MIN_ELEMENTS, each_stretch};
 use crate::scalar::Scalar;
 
 /// The targets of a batch, and the weights of its samples: memory that is made in the first steps and reused.
@@ -49,14 +49,26 @@ impl<T: Scalar> Gathered<T> {
     }
 }
 
+/// Samples that are copied together, a piece of each in turn: they lie apart, and memory answers several requests in the
+/// time of one.
+const TOGETHER: usize = 8;
+
+/// Elements of a sample that are copied at a time.
+const PIECE: usize = 64;
+
 /// The samples of these indices, one after the other.
 pub(super) fn gather_inputs<T: Scalar>(inputs: &[T], len: usize, indices: &[usize], batch: &mut [T]) {
-    let samples = MIN_ELEMENTS.div_ceil(len.max(1));
-    let batch = Chunks::new(&mut batch[..indices.len() * len], samples * len);
-    each_task(0..indices.len().div_ceil(samples), batch, &|task, batch| {
-        let indices = &indices[task * samples..];
-        for (sample, &i) in batch.slice.chunks_exact_mut(len).zip(indices) {
-            sample.copy_from_slice(&inputs[i * len..][..len]);
+    let most = MIN_ELEMENTS.div_ceil(len.max(1));
+    let batch = Chunks::new(&mut batch[..indices.len() * len], len);
+    each_stretch(0..indices.len(), most, batch, &|samples, batch| {
+        let indices = indices[samples].chunks(TOGETHER);
+        for (samples, indices) in batch.slice.chunks_mut(TOGETHER * len).zip(indices) {
+            for start in (0..len).step_by(PIECE) {
+                let end = (start + PIECE).min(len);
+                for (sample, &i) in samples.chunks_exact_mut(len).zip(indices) {
+                    sample[start..end].copy_from_slice(&inputs[i * len..][start..end]);
+                }
+            }
         }
     });
 }
