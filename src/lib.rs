@@ -43,6 +43,7 @@
 //! | [`callbacks`] | early stopping, learning rate schedules and others, and the trait [`Callback`](callbacks::Callback) |
 //! | [`data`] | [`Dataset`](data::Dataset), batches, shuffling, IDX files and MNIST |
 //! | [`progress`] | bars on terminals |
+//! | [`persist`] | files: models, checkpoints, and those of Keras, PyTorch, ONNX and NumPy |
 //! | [`plot`], [`report`] | curves in SVG, reports in HTML |
 //! | [`testing`] | checks for layers, losses, optimizers and metrics of your own |
 //!
@@ -102,6 +103,8 @@ pub mod losses;
 pub mod metrics;
 pub mod model;
 pub mod optimizers;
+#[cfg(feature = "safetensors")]
+pub mod persist;
 #[cfg(feature = "plot")]
 pub mod plot;
 pub mod progress;

@@ -1,0 +1,5 @@
+//! Files: models and checkpoints of the crate's own, and what other libraries read and write.
+//!
+//! Each format stands behind a feature of its name.
+
+mod built_in;
