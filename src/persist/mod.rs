@@ -2,4 +2,6 @@
 //!
 //! Each format stands behind a feature of its name.
 
+mod atomic;
 mod built_in;
+mod tensors;
