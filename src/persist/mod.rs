@@ -4,4 +4,10 @@
 
 mod atomic;
 mod built_in;
+mod custom_layers;
+mod json;
+mod model_file;
 mod tensors;
+
+pub use custom_layers::CustomLayers;
+pub use model_file::{LoadReport, LoadWeights};
