@@ -4,6 +4,7 @@
 
 mod atomic;
 mod built_in;
+mod checkpoint;
 mod custom_layers;
 mod json;
 mod model_file;
