@@ -163,6 +163,16 @@ pub enum Error {
         /// What the operating system said.
         source: std::io::Error,
     },
+    /// A file of a known format is damaged, lies about itself, or holds what cannot be used here.
+    #[error("{}: not a {format} that can be used here: {problem}", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What it should be: `safetensors file`, `checkpoint`, `Keras model`, …
+        format: &'static str,
+        /// What is wrong with it, what was expected, and a way out.
+        problem: String,
+    },
     /// A text is not the history of a run.
     #[error("{}, line {line}: {problem}", path.as_deref().unwrap_or("the history".as_ref()).display())]
     History {

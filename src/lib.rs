@@ -43,6 +43,7 @@
 //! | [`callbacks`] | early stopping, learning rate schedules and others, and the trait [`Callback`](callbacks::Callback) |
 //! | [`data`] | [`Dataset`](data::Dataset), batches, shuffling, IDX files and MNIST |
 //! | [`progress`] | bars on terminals |
+//! | [`persist`] | files: models, checkpoints, and those of Keras, PyTorch, ONNX and NumPy |
 //! | [`plot`], [`report`] | curves in SVG, reports in HTML |
 //! | [`testing`] | checks for layers, losses, optimizers and metrics of your own |
 //!
@@ -74,6 +75,7 @@
 //! | `json` | histories to and from JSON |
 //! | `plot` | [`plot`] and [`report`] |
 //! | `progress` | a bar while a model trains, on terminals |
+//! | `safetensors` | [`persist`]: models, weights and checkpoints in safetensors files |
 //!
 //! # Determinism
 //!
@@ -102,6 +104,8 @@ pub mod losses;
 pub mod metrics;
 pub mod model;
 pub mod optimizers;
+#[cfg(feature = "safetensors")]
+pub mod persist;
 #[cfg(feature = "plot")]
 pub mod plot;
 pub mod progress;

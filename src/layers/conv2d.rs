@@ -65,16 +65,17 @@ use crate::shape::{Geometry, Padding, Size2D, Window, elements};
 /// # Ok::<(), plywood::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Conv2D {
-    filters: usize,
-    kernel_size: Size2D,
-    strides: Size2D,
-    dilation: Size2D,
-    padding: Padding,
-    activation: Activation,
-    bias: bool,
-    kernel_initializer: Initializer,
-    bias_initializer: Initializer,
+    pub(crate) filters: usize,
+    pub(crate) kernel_size: Size2D,
+    pub(crate) strides: Size2D,
+    pub(crate) dilation: Size2D,
+    pub(crate) padding: Padding,
+    pub(crate) activation: Activation,
+    pub(crate) bias: bool,
+    pub(crate) kernel_initializer: Initializer,
+    pub(crate) bias_initializer: Initializer,
 }
 
 impl Conv2D {

@@ -56,12 +56,13 @@ use crate::shape::elements;
 /// ```
 #[doc(alias = "Linear")]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Dense {
-    units: usize,
-    activation: Activation,
-    bias: bool,
-    kernel_initializer: Initializer,
-    bias_initializer: Initializer,
+    pub(crate) units: usize,
+    pub(crate) activation: Activation,
+    pub(crate) bias: bool,
+    pub(crate) kernel_initializer: Initializer,
+    pub(crate) bias_initializer: Initializer,
 }
 
 impl Dense {

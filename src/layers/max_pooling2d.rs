@@ -47,10 +47,11 @@ use crate::shape::{Geometry, Padding, Size2D, Window};
 /// ```
 #[doc(alias = "MaxPool2d")]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct MaxPooling2D {
-    pool_size: Size2D,
-    strides: Option<Size2D>,
-    padding: Padding,
+    pub(crate) pool_size: Size2D,
+    pub(crate) strides: Option<Size2D>,
+    pub(crate) padding: Padding,
 }
 
 impl MaxPooling2D {
