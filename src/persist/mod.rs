@@ -3,3 +3,8 @@
 //! Each format stands behind a feature of its name.
 
 mod built_in;
+mod channels_first;
+#[cfg(feature = "onnx")]
+mod onnx;
+#[cfg(feature = "onnx")]
+mod onnx_messages;
