@@ -2,9 +2,11 @@
 //!
 //! Each format stands behind a feature of its name.
 
+mod atomic;
 mod built_in;
 mod channels_first;
 #[cfg(feature = "onnx")]
 mod onnx;
 #[cfg(feature = "onnx")]
 mod onnx_messages;
+mod tensors;
