@@ -9,4 +9,7 @@ mod channels_first;
 mod onnx;
 #[cfg(feature = "onnx")]
 mod onnx_messages;
+mod pytorch;
 mod tensors;
+
+pub use pytorch::ModuleNames;

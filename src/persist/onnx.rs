@@ -4,19 +4,22 @@
 //! and stays so: kernels are permuted here, and so are the rows of the Dense that takes the flattened image. Only what
 //! puts out images is transposed back, once.
 
+use std::io::Write;
 use std::path::Path;
 
 use prost::Message;
 
+use super::atomic::write_file;
 use super::built_in::BuiltIn;
 use super::channels_first::ChannelsFirst;
 use super::onnx_messages::{
     AttributeProto, DOUBLE, DimensionProto, FLOAT, GraphProto, INT, INTS, ModelProto, NodeProto, OperatorSetIdProto,
     TensorProto, TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
 };
+use super::tensors::little_endian;
 use crate::error::{Error, Result};
 use crate::layers::Activation;
-use crate::model::{NamedLayer, Sequential};
+use crate::model::{Entry, NamedLayer, Sequential};
 use crate::scalar::Scalar;
 use crate::shape::Geometry;
 
@@ -53,8 +56,8 @@ impl<T: Scalar> Sequential<T> {
     ///
     /// # Errors
     ///
-    /// [`Error::Layer`] for a layer of another crate, which ONNX has no operator for; [`Error::Format`] for a model of
-    /// 2 GiB or more, which no such file can hold; [`Error::Io`] if the file cannot be written.
+    /// [`Error::Layer`] for a layer of another crate; [`Error::Format`] for a model of
+    /// 2 GiB or more, which no such file can hold; [`Error::Io`] if the file cannot be written; the one that was there is then as it was.
     ///
     /// # Source
     ///
@@ -93,7 +96,7 @@ impl<T: Scalar> Sequential<T> {
                 problem: format!("it would have {bytes} bytes, expected less than 2 GiB; use fewer parameters"),
             });
         }
-        std::fs::write(path, model.encode_to_vec()).map_err(|source| Error::Io { path: path.to_owned(), source })
+        write_file(path, |file| file.write_all(&model.encode_to_vec()))
     }
 }
 
@@ -139,27 +142,28 @@ struct Graph<'m, T: Scalar> {
 impl<T: Scalar> Graph<'_, T> {
     fn layer(&mut self, index: usize, layer: &NamedLayer<T>) -> Result<()> {
         let name = layer.name();
+        let parameters = self.model.layout().layer(index).0;
         let planned = "the input shape was planned";
-        match BuiltIn::of(layer.layer()) {
-            Some(BuiltIn::Dense(dense)) => {
-                let inputs = self.parameters(name);
+        match BuiltIn::of_named(layer)? {
+            BuiltIn::Dense(dense) => {
+                let inputs = self.initializers(parameters);
                 self.flattened = None;
                 self.node(name, "Gemm", inputs, vec![integer("transB", 1)]);
                 self.activation(name, dense.activation);
             }
-            Some(BuiltIn::Conv2D(conv)) => {
+            BuiltIn::Conv2D(conv) => {
                 self.transpose_to_channels_first();
                 let window = window(&conv.geometry(layer.input_shape()).expect(planned), true);
-                let inputs = self.parameters(name);
+                let inputs = self.initializers(parameters);
                 self.node(name, "Conv", inputs, window);
                 self.activation(name, conv.activation);
             }
-            Some(BuiltIn::MaxPooling2D(pool)) => {
+            BuiltIn::MaxPooling2D(pool) => {
                 self.transpose_to_channels_first();
                 let window = window(&pool.geometry(layer.input_shape()).expect(planned), false);
                 self.node(name, "MaxPool", vec![], window);
             }
-            Some(BuiltIn::Flatten(_)) => {
+            BuiltIn::Flatten(_) => {
                 let takes = |layer: &NamedLayer<T>| matches!(BuiltIn::of(layer.layer()), Some(BuiltIn::Dense(_)));
                 if let (true, &[height, width, channels]) = (self.channels_first, layer.input_shape()) {
                     if self.model.layers()[index..].iter().any(takes) {
@@ -172,15 +176,8 @@ impl<T: Scalar> Graph<'_, T> {
                 self.channels_first = false;
                 self.node(name, "Flatten", vec![], vec![integer("axis", 1)]);
             }
-            Some(BuiltIn::ReLU(_)) => self.activation_as(name.to_owned(), Activation::ReLU),
-            Some(BuiltIn::Softmax(_)) => self.activation_as(name.to_owned(), Activation::Softmax),
-            None => {
-                let got = layer.layer().type_name();
-                return Err(Error::layer(
-                    name,
-                    format!("{got} is not a layer of plywood, so ONNX has no operator for it"),
-                ));
-            }
+            BuiltIn::ReLU(_) => self.activation_as(name.to_owned(), Activation::ReLU),
+            BuiltIn::Softmax(_) => self.activation_as(name.to_owned(), Activation::Softmax),
         }
         Ok(())
     }
@@ -203,20 +200,18 @@ impl<T: Scalar> Graph<'_, T> {
     }
 
     /// Adds the parameters of a layer; their names.
-    fn parameters(&mut self, layer: &str) -> Vec<String> {
+    fn initializers(&mut self, parameters: &[Entry]) -> Vec<String> {
         let mut names = vec![];
-        for (name, values) in self.model.parameters() {
-            if name.rsplit_once('/').is_none_or(|(owner, _)| owner != layer) {
-                continue;
-            }
-            let place = ChannelsFirst::of(values.shape(), self.flattened);
+        for entry in parameters {
+            let values = self.model.parameter(entry.name()).expect("it is one of the model's");
+            let there = ChannelsFirst::of(entry.shape(), self.flattened);
             self.initializers.push(TensorProto {
-                dims: place.shape.iter().map(|&size| int64(size)).collect(),
+                dims: there.shape.iter().map(|&size| int64(size)).collect(),
                 data_type: data_type::<T>(),
-                name: name.to_owned(),
-                raw_data: little_endian(place.view(values).iter()),
+                name: entry.name().to_owned(),
+                raw_data: little_endian(there.view(values).iter()),
             });
-            names.push(name.to_owned());
+            names.push(entry.name().to_owned());
         }
         names
     }
@@ -282,13 +277,4 @@ fn int64(size: usize) -> i64 {
 
 fn data_type<T: Scalar>() -> i32 {
     if T::NAME == f32::NAME { FLOAT } else { DOUBLE }
-}
-
-fn little_endian<'a, T: Scalar>(values: impl Iterator<Item = &'a T>) -> Vec<u8> {
-    let values = values.map(|value| value.to_f64().expect("f32 and f64 are f64s"));
-    if T::NAME == f32::NAME {
-        values.flat_map(|value| (value as f32).to_le_bytes()).collect()
-    } else {
-        values.flat_map(f64::to_le_bytes).collect()
-    }
 }
