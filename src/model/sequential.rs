@@ -12,7 +12,7 @@ use super::stage::{Extent, Stage};
 use super::summary::Summary;
 use super::trainer::Trainer;
 use crate::error::{Error, Result, shape_text};
-use crate::layers::Layer;
+use crate::layers::{Layer, ParameterSpec};
 use crate::losses::Loss;
 use crate::metrics::largest;
 use crate::optimizers::Optimizer;
@@ -130,6 +130,11 @@ impl<T: Scalar> SequentialBuilder<T> {
     /// The first problem, by the name of its layer: [`Error::InputShape`], [`Error::WindowTooLarge`],
     /// [`Error::InvalidParameter`], [`Error::TooLarge`]; [`Error::EmptyModel`] without layers.
     pub fn build(self, seed: u64) -> Result<Sequential<T>> {
+        self.plan()?.draw(seed)
+    }
+
+    /// Checks all shapes and settings, and takes no memory for parameters yet.
+    pub(crate) fn plan(self) -> Result<Planned<T>> {
         if self.layers.is_empty() {
             return Err(Error::EmptyModel);
         }
@@ -139,9 +144,9 @@ impl<T: Scalar> SequentialBuilder<T> {
         }
         elements(&self.input).ok_or_else(|| Error::TooLarge { owner: "input".to_owned(), what: "a sample" })?;
 
-        let (mut layers, mut layout) = (vec![], Layout::default());
+        let (mut layers, mut specs, mut layout) = (vec![], vec![], Layout::default());
         let mut counts: HashMap<&'static str, usize> = HashMap::new();
-        let mut shape = self.input.clone();
+        let mut shape = self.input;
         for layer in self.layers {
             let count = counts.entry(layer.kind()).or_default();
             let name = match *count {
@@ -163,33 +168,61 @@ impl<T: Scalar> SequentialBuilder<T> {
             let input = std::mem::replace(&mut shape, plan.output);
             let parameters = plan.parameters.iter().map(|spec| spec.shape.iter().product::<usize>()).sum();
             let multiply_adds = plan.multiply_adds;
-            layers.push((
-                NamedLayer { name, layer, input, output: shape.clone(), parameters, multiply_adds },
-                plan.parameters,
-            ));
+            layers.push(NamedLayer { name, layer, input, output: shape.clone(), parameters, multiply_adds });
+            specs.push(plan.parameters);
         }
+        Ok(Planned { layers, specs, layout })
+    }
+}
+
+/// A model whose shapes and settings fit, without values.
+#[derive(Debug)]
+pub(crate) struct Planned<T: Scalar> {
+    layers: Vec<NamedLayer<T>>,
+    /// The parameters of each layer.
+    specs: Vec<Vec<ParameterSpec>>,
+    layout: Layout,
+}
+
+impl<T: Scalar> Planned<T> {
+    /// Names and shapes of the parameters.
+    #[cfg(feature = "safetensors")]
+    pub(crate) fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// The model, with parameters drawn from a seed.
+    fn draw(self, seed: u64) -> Result<Sequential<T>> {
+        let Self { layers, specs, layout } = &self;
         let mut values = vec![];
         // `vec![T::zero(); n]` would end the program where a wild size asks for more memory than there is
         values.try_reserve_exact(layout.len()).map_err(|_| {
-            let largest = layers.iter().map(|(layer, _)| layer).max_by_key(|layer| layer.parameters);
+            let largest = layers.iter().max_by_key(|layer| layer.parameters);
             let owner = largest.expect("there are layers").name.clone();
             Error::TooLarge { owner, what: "the parameters" }
         })?;
         values.resize(layout.len(), T::zero());
-        let specs = layers.iter().flat_map(|(layer, specs)| specs.iter().map(|spec| (layer.name(), spec)));
+        let specs = layers.iter().zip(specs).flat_map(|(layer, specs)| specs.iter().map(|spec| (layer.name(), spec)));
         for (index, (entry, (name, spec))) in layout.entries().iter().zip(specs).enumerate() {
             let mut generator = generator(seed, Purpose::Parameter(index));
             spec.initializer
                 .fill(&mut values[entry.range()], spec.fan_in, spec.fan_out, &mut generator)
                 .map_err(|error| error.in_layer(name))?;
         }
-        let layers: Vec<NamedLayer<T>> = layers.into_iter().map(|(layer, _)| layer).collect();
+        self.with_values(seed, values)
+    }
+
+    /// The model, with these parameters in the order of its layout.
+    pub(crate) fn with_values(self, seed: u64, values: Vec<T>) -> Result<Sequential<T>> {
+        let Self { layers, layout, .. } = self;
+        debug_assert_eq!(values.len(), layout.len(), "as many values as parameters");
         let stages = Stage::of(layers.iter().map(|layer| (&layer.layer, layer.input.as_slice())))?;
         if let Some(stage) = stages.iter().find(|stage| !stage.fits_into_memory()) {
             let owner = layers[stage.owner].name.clone();
             return Err(Error::TooLarge { owner, what: "the working memory of a sample" });
         }
-        let (input, output) = (Extent::new(&self.input), Extent::new(&shape));
+        let (first, last) = (layers.first().expect("there are layers"), layers.last().expect("there are layers"));
+        let (input, output) = (Extent::new(&first.input), Extent::new(&last.output));
         Ok(Sequential { layers, stages, input, output, layout, values, seed })
     }
 }

@@ -5,6 +5,9 @@
 mod atomic;
 mod built_in;
 mod channels_first;
+mod custom_layers;
+mod json;
+mod model_file;
 #[cfg(feature = "onnx")]
 mod onnx;
 #[cfg(feature = "onnx")]
@@ -12,4 +15,6 @@ mod onnx_messages;
 mod pytorch;
 mod tensors;
 
+pub use custom_layers::CustomLayers;
+pub use model_file::{LoadReport, LoadWeights};
 pub use pytorch::ModuleNames;

@@ -3,8 +3,7 @@
 //! Reading trusts nothing: the header is checked before the rest is read, and no more memory is taken than the file has
 //! bytes. Source: the crate `safetensors` 0.8 and its `README.md` for the format.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fmt;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::ops::Range;
@@ -12,9 +11,10 @@ use std::path::{Path, PathBuf};
 
 use safetensors::tensor::{TensorInfo, TensorView};
 use safetensors::{Dtype, SafeTensors};
-use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
+use serde::Deserialize;
 
 use super::atomic::write_file;
+use super::json::from_json;
 use crate::error::{Error, Result, shape_text};
 use crate::scalar::Scalar;
 use crate::shape::elements;
@@ -41,6 +41,8 @@ pub(crate) struct TensorFile {
     format: &'static str,
     bytes: Vec<u8>,
     tensors: Vec<Place>,
+    /// Where each name is in `tensors`.
+    index: HashMap<String, usize>,
     metadata: BTreeMap<String, String>,
 }
 
@@ -107,7 +109,8 @@ impl TensorFile {
         if let Some(large) = tensors.iter().find(|tensor| elements(&tensor.shape).is_none()) {
             return Err(wrong(format!("{:?} has a shape with too many elements", large.name)));
         }
-        Ok(Self { path: path.to_owned(), format, bytes, tensors, metadata })
+        let index = tensors.iter().enumerate().map(|(index, tensor)| (tensor.name.clone(), index)).collect();
+        Ok(Self { path: path.to_owned(), format, bytes, tensors, index, metadata: metadata.unwrap_or_default() })
     }
 
     /// What the file says about itself under this key.
@@ -127,7 +130,7 @@ impl TensorFile {
 
     /// The tensor of this name.
     pub(crate) fn tensor(&self, name: &str) -> Option<Tensor<'_>> {
-        self.tensors().find(|tensor| tensor.name() == name)
+        self.index.get(name).map(|&index| Tensor { file: self, place: &self.tensors[index] })
     }
 
     /// An [`Error::Format`] about this file.
@@ -167,8 +170,8 @@ impl<'f> Tensor<'f> {
             Dtype::F32 => Ok(()),
             Dtype::F64 if size_of::<T>() == size_of::<f64>() || narrowing == Narrowing::Rounded => Ok(()),
             Dtype::F64 => Err(self.file.error(format!(
-                "{:?} has numbers of type F64, expected F32 for a model of {}; load it into a model of f64, or ask for its \
-                 numbers to be rounded",
+                "{:?} has numbers of type F64, expected F32 for a model of {}; load it into a model of f64, or have its \
+                 numbers rounded (LoadWeights::round)",
                 self.name(),
                 T::NAME
             ))),
@@ -288,21 +291,23 @@ fn header_length(bytes: &[u8], file: u64) -> Result<usize, String> {
     Ok(length as usize)
 }
 
-/// What a header says, without a tensor or key that is there twice: of such the format's crate keeps the last.
-#[derive(Debug, Default)]
+/// What a header says.
+#[derive(Debug, Deserialize)]
 struct Header {
-    metadata: BTreeMap<String, String>,
-    /// Where the last tensor ends, counted from the end of the header.
-    end: usize,
+    #[serde(rename = "__metadata__")]
+    metadata: Option<BTreeMap<String, String>>,
+    #[serde(flatten)]
+    tensors: BTreeMap<String, TensorInfo>,
 }
 
 impl Header {
     /// The header of so many bytes that lies in `bytes`, if it accounts for a file of this length.
     fn check(bytes: &[u8], header: usize, file: u64) -> Result<Self, String> {
         let json = bytes.get(LENGTH..LENGTH + header).ok_or("it became shorter while it was read")?;
-        let this: Self = serde_json::from_slice(json).map_err(|error| format!("its header is damaged: {error}"))?;
+        let this: Self = from_json(json).map_err(|error| format!("its header is damaged: {error}"))?;
+        let end = this.tensors.values().map(|tensor| tensor.data_offsets.1).max().unwrap_or(0);
         let expected = (LENGTH + header) as u64;
-        match expected.checked_add(this.end as u64) {
+        match expected.checked_add(end as u64) {
             Some(expected) if expected == file => Ok(this),
             Some(expected) if expected < file => {
                 Err(format!("it has {file} bytes, expected {expected}: there is more in it than its header says"))
@@ -312,68 +317,6 @@ impl Header {
                 Err(format!("it has {file} bytes, expected {expected}; is it complete?"))
             }
         }
-    }
-}
-
-impl<'de> Deserialize<'de> for Header {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(HeaderVisitor)
-    }
-}
-
-struct HeaderVisitor;
-
-impl<'de> Visitor<'de> for HeaderVisitor {
-    type Value = Header;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a map of tensors")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Header, A::Error> {
-        let (mut header, mut names) = (Header::default(), HashSet::new());
-        while let Some(name) = map.next_key::<String>()? {
-            if name == "__metadata__" {
-                header.metadata = map.next_value::<Option<Texts>>()?.unwrap_or_default().0;
-            } else {
-                header.end = header.end.max(map.next_value::<TensorInfo>()?.data_offsets.1);
-            }
-            if let Some(name) = names.replace(name) {
-                return Err(A::Error::custom(format!("{name:?} is there twice")));
-            }
-        }
-        Ok(header)
-    }
-}
-
-/// A map of texts, each key once.
-#[derive(Debug, Default)]
-struct Texts(BTreeMap<String, String>);
-
-impl<'de> Deserialize<'de> for Texts {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(TextsVisitor)
-    }
-}
-
-struct TextsVisitor;
-
-impl<'de> Visitor<'de> for TextsVisitor {
-    type Value = Texts;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a map of texts")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Texts, A::Error> {
-        let mut texts = BTreeMap::new();
-        while let Some((key, text)) = map.next_entry::<String, String>()? {
-            if texts.contains_key(&key) {
-                return Err(A::Error::custom(format!("{key:?} is there twice")));
-            }
-            texts.insert(key, text);
-        }
-        Ok(Texts(texts))
     }
 }
 
@@ -424,7 +367,7 @@ mod tests {
         assert_eq!(
             file.tensor("a").unwrap().append_to::<f32>(&mut values, Narrowing::Refused).unwrap_err().to_string(),
             "f: not a safetensors file that can be used here: \"a\" has numbers of type F64, expected F32 for a model of \
-             float32; load it into a model of f64, or ask for its numbers to be rounded"
+             float32; load it into a model of f64, or have its numbers rounded (LoadWeights::round)"
         );
         assert!(file.tensor("b").unwrap().check_shape(&[3, 2]).is_err());
     }
@@ -455,7 +398,7 @@ mod tests {
                 file(r#"{"__metadata__":{},"__metadata__":{}}"#, 0),
                 "its header is damaged: \"__metadata__\" is there twice",
             ),
-            (file("[]", 0), "its header is damaged: invalid type: sequence, expected a map of tensors"),
+            (file("[]", 0), "its header is damaged: invalid type: sequence, expected struct Header"),
             (file(&format!("{{{}}}", tensor("a", "[3]", 0, 8)), 8), "invalid shape, data type, or offset for tensor"),
             (file(&format!("{{{}}}", tensor("a", "[2]", 4, 12)), 12), "invalid offset for tensor `a`"),
             (file(&wrapping, 8), "overflow computing buffer size from shape and/or element type"),

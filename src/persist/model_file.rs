@@ -1,0 +1,368 @@
+//! Model files: weights and architecture in one safetensors file, and weights alone.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::built_in::BuiltIn;
+use super::custom_layers::CustomLayers;
+use super::json::from_json;
+use super::tensors::{Narrowing, NewTensor, TensorFile, write_tensors};
+use crate::error::{Error, Result};
+use crate::model::{Layout, NamedLayer, Sequential};
+use crate::scalar::Scalar;
+
+/// The key of the metadata under which files of the crate say what they are.
+pub(super) const KEY: &str = "plywood";
+
+/// How errors call these files.
+const FORMAT: &str = "model file";
+
+/// What is counted up when what is written changes.
+const VERSION: u64 = 1;
+
+/// What a model file says about the model, in JSON.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Architecture {
+    /// `model`.
+    format: String,
+    version: u64,
+    /// Shape of one sample.
+    input: Vec<usize>,
+    seed: u64,
+    /// Each layer's serde form: `{"type":"Dense","units":10,…}`, or `{"custom":"name","settings":…}`.
+    layers: Vec<Value>,
+}
+
+/// A layer of another crate.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CustomForm {
+    custom: String,
+    settings: Value,
+}
+
+/// How [`Sequential::load_weights_with`] loads.
+///
+/// | parameter | default | meaning |
+/// |---|---|---|
+/// | [`strict`](Self::strict) | `true` | whether the file must have all of the model's parameters, and nothing else |
+/// | [`round`](Self::round) | `false` | whether numbers of 64 bits are rounded where the model computes with 32 |
+///
+/// Shapes must be equal in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LoadWeights {
+    strict: bool,
+    round: bool,
+}
+
+impl Default for LoadWeights {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl LoadWeights {
+    /// Strict and exact.
+    pub fn new() -> Self {
+        Self { strict: true, round: false }
+    }
+
+    /// Sets whether the file must have all of the model's parameters, and nothing else.
+    pub fn strict(self, strict: bool) -> Self {
+        Self { strict, ..self }
+    }
+
+    /// Sets whether numbers of 64 bits are rounded to the nearest where the model computes with 32.
+    pub fn round(self, round: bool) -> Self {
+        Self { round, ..self }
+    }
+}
+
+/// What [`Sequential::load_weights_with`] loaded, and what it did not.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct LoadReport {
+    /// Parameters that were loaded, in the order of the model.
+    pub loaded: Vec<String>,
+    /// Parameters of the model that the file does not have. They are as they were.
+    #[doc(alias = "missing_keys")]
+    pub missing: Vec<String>,
+    /// Tensors of the file that the model does not have.
+    #[doc(alias = "unexpected_keys")]
+    pub unexpected: Vec<String>,
+}
+
+impl<T: Scalar> Sequential<T> {
+    /// Writes the model into a safetensors file: weights, architecture, seed. Optimizer and loss are not part of it.
+    ///
+    /// Any safetensors reader opens the file: each parameter is a tensor of its name, shape and type. The metadata's key
+    /// `plywood` has the rest, in JSON. The file is written whole or not at all, whatever happens in between: under a
+    /// temporary name in the same folder, synced and renamed. The folder is made if there is none. The same model gives
+    /// the same bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Layer`] for a layer of another crate, which [`save_with`](Self::save_with) can save; [`Error::Io`].
+    /// The file that was there is as it was then.
+    ///
+    /// # Source
+    ///
+    /// [safetensors](https://github.com/huggingface/safetensors) 0.8.
+    ///
+    /// ```
+    /// use plywood::ndarray::array;
+    /// use plywood::prelude::*;
+    ///
+    /// # let path = std::env::temp_dir().join(format!("plywood-doc-save-{}.safetensors", std::process::id()));
+    /// let model = Sequential::input([2]).add(Dense::new(3)).add(Softmax::new()).build(42)?;
+    /// model.save(&path)?;
+    /// let same: Sequential = Sequential::load(&path)?;
+    /// let x = array![[0.5, -1.0]];
+    /// assert_eq!(same.predict(&x)?, model.predict(&x)?);
+    /// # std::fs::remove_file(&path).unwrap();
+    /// # Ok::<(), plywood::Error>(())
+    /// ```
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        self.save_with(path, &CustomLayers::new())
+    }
+
+    /// [`save`](Self::save) of a model with layers of other crates, which are given names.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Layer`] for a layer that is neither the crate's nor one of these; [`Error::Io`].
+    pub fn save_with(&self, path: impl AsRef<Path>, custom: &CustomLayers<T>) -> Result<()> {
+        let architecture = Architecture {
+            format: "model".to_owned(),
+            version: VERSION,
+            input: self.input_shape().to_vec(),
+            seed: self.seed(),
+            layers: self.layers().iter().map(|layer| form(layer, custom)).collect::<Result<_>>()?,
+        };
+        let json = serde_json::to_string(&architecture).expect("numbers, texts and lists are JSON");
+        let tensors: Vec<NewTensor> = parameters("", self.layout(), self.values()).collect();
+        write_tensors(path.as_ref(), &tensors, Some((KEY, json)))
+    }
+
+    /// The model of a file that [`save`](Self::save) wrote. One of `f32` can be loaded as one of `f64`.
+    ///
+    /// Everything is checked before the model is made: the file's form, the architecture, and that there is a tensor of
+    /// the right shape and type for each parameter, and nothing else.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`]; [`Error::Format`] if the file is damaged, of a newer version, has a layer of another crate, or has
+    /// numbers of 64 bits where the model would compute with 32; the errors of
+    /// [`build`](crate::model::SequentialBuilder::build) if its layers do not fit each other.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self> {
+        Self::load_with(path, &CustomLayers::new())
+    }
+
+    /// [`load`](Self::load) of a model with layers of other crates, which have these names.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`load`](Self::load).
+    pub fn load_with(path: impl AsRef<Path>, custom: &CustomLayers<T>) -> Result<Self> {
+        let file = TensorFile::read(path.as_ref(), FORMAT)?;
+        let Some(json) = file.metadata(KEY) else {
+            return Err(file.error(
+                "it says nothing of a model's layers: it is not of plywood; build the model and use load_weights",
+            ));
+        };
+        check_kind(&file, "model", VERSION)?;
+        let damaged = |error: String| file.error(format!("its description of the model is damaged: {error}"));
+        let Architecture { input, seed, layers, .. } = from_json(json.as_bytes()).map_err(damaged)?;
+        let mut model = Sequential::<T>::with_input(input);
+        for (index, form) in layers.into_iter().enumerate() {
+            model =
+                add(form, model, custom).map_err(|problem| file.error(format!("layer {}: {problem}", index + 1)))?;
+        }
+        let model = model.plan()?;
+        check_weights::<T>(&file, model.layout(), LoadWeights::new())?;
+        let mut values = vec![];
+        for entry in model.layout().entries() {
+            let tensor = file.tensor(entry.name()).expect("none is missing");
+            tensor.append_to(&mut values, Narrowing::Refused)?;
+        }
+        model.with_values(seed, values)
+    }
+
+    /// Takes all parameters from a safetensors file, whoever wrote it. It must have a tensor of each parameter's name and
+    /// shape, and no other.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`]; [`Error::Format`] if the file is damaged, or for what is missing, unexpected or of another shape or
+    /// type. No parameter has changed then.
+    ///
+    /// ```
+    /// use plywood::prelude::*;
+    ///
+    /// # let path = std::env::temp_dir().join(format!("plywood-doc-weights-{}.safetensors", std::process::id()));
+    /// let build = |seed| Sequential::input([2]).add(Dense::new(3)).build(seed);
+    /// let (model, mut other) = (build(1)?, build(2)?);
+    /// model.save(&path)?;
+    /// other.load_weights(&path)?;
+    /// assert_eq!(other.values(), model.values());
+    /// # std::fs::remove_file(&path).unwrap();
+    /// # Ok::<(), plywood::Error>(())
+    /// ```
+    #[doc(alias = "load_state_dict")]
+    pub fn load_weights(&mut self, path: impl AsRef<Path>) -> Result<()> {
+        self.load_weights_with(path, LoadWeights::new()).map(|_| ())
+    }
+
+    /// [`load_weights`](Self::load_weights), less strict or with rounding, and a report.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`load_weights`](Self::load_weights), but for what is allowed.
+    ///
+    /// ```
+    /// use plywood::persist::LoadWeights;
+    /// use plywood::prelude::*;
+    ///
+    /// # let path = std::env::temp_dir().join(format!("plywood-doc-transfer-{}.safetensors", std::process::id()));
+    /// // the first layer of one model for another one
+    /// Sequential::input([2]).add(Dense::new(3)).build(1)?.save(&path)?;
+    /// let mut model = Sequential::input([2]).add(Dense::new(3)).add(Dense::new(10)).build(2)?;
+    /// let report = model.load_weights_with(&path, LoadWeights::new().strict(false))?;
+    /// assert_eq!(report.loaded, ["dense/kernel", "dense/bias"]);
+    /// assert_eq!(report.missing, ["dense_1/kernel", "dense_1/bias"]);
+    /// # std::fs::remove_file(&path).unwrap();
+    /// # Ok::<(), plywood::Error>(())
+    /// ```
+    pub fn load_weights_with(&mut self, path: impl AsRef<Path>, settings: LoadWeights) -> Result<LoadReport> {
+        let file = TensorFile::read(path.as_ref(), "file of weights")?;
+        if file.metadata(KEY).is_some() {
+            check_kind(&file, "model", VERSION)?;
+        }
+        let report = check_weights::<T>(&file, self.layout(), settings)?;
+        let narrowing = narrowing(settings);
+        let mut values = Vec::with_capacity(self.parameter_count());
+        for entry in self.layout().entries() {
+            match file.tensor(entry.name()) {
+                Some(tensor) => tensor.append_to(&mut values, narrowing)?,
+                None => values.extend_from_slice(&self.values()[entry.range()]),
+            }
+        }
+        self.values_mut().copy_from_slice(&values);
+        Ok(report)
+    }
+}
+
+fn narrowing(settings: LoadWeights) -> Narrowing {
+    if settings.round { Narrowing::Rounded } else { Narrowing::Refused }
+}
+
+/// A tensor for each parameter, its name after a prefix.
+pub(super) fn parameters<'a, T: Scalar>(
+    prefix: &'a str,
+    layout: &'a Layout,
+    values: &'a [T],
+) -> impl Iterator<Item = NewTensor> + 'a {
+    layout
+        .entries()
+        .iter()
+        .map(move |entry| NewTensor::new(format!("{prefix}{}", entry.name()), entry.shape(), &values[entry.range()]))
+}
+
+/// What a layer is, in JSON.
+fn form<T: Scalar>(layer: &NamedLayer<T>, custom: &CustomLayers<T>) -> Result<Value> {
+    if let Some(built_in) = BuiltIn::of(layer.layer()) {
+        return Ok(serde_json::to_value(built_in).expect("the crate's layers are JSON"));
+    }
+    match custom.settings(layer.layer()) {
+        Some((name, Ok(settings))) => Ok(json!({ "custom": name, "settings": settings })),
+        Some((_, Err(error))) => Err(Error::layer(layer.name(), format!("has settings that are no JSON: {error}"))),
+        None => {
+            let name = layer.layer().type_name();
+            let message = format!(
+                "is a {name}, no layer of the crate, so a model file cannot say what it is; give its type a name with \
+                 CustomLayers and use save_with and load_with"
+            );
+            Err(Error::layer(layer.name(), message))
+        }
+    }
+}
+
+/// Appends the layer of this form to a model.
+fn add<T: Scalar>(
+    form: Value,
+    model: crate::model::SequentialBuilder<T>,
+    custom: &CustomLayers<T>,
+) -> Result<crate::model::SequentialBuilder<T>, String> {
+    if form.get("custom").is_none() {
+        let layer: BuiltIn = serde_json::from_value(form).map_err(|error| error.to_string())?;
+        return Ok(layer.add_to(model));
+    }
+    let CustomForm { custom: name, settings } = serde_json::from_value(form).map_err(|error| error.to_string())?;
+    match custom.add(&name, settings, model) {
+        Some(model) => model.map_err(|error| format!("{name:?}: {error}")),
+        None => Err(format!(
+            "it is of another crate, by the name of {name:?}; say what that is with CustomLayers and load_with"
+        )),
+    }
+}
+
+/// Whether a file of the crate is of this format and of a version that is known, up to this one.
+pub(super) fn check_kind(file: &TensorFile, format: &str, newest: u64) -> Result<()> {
+    #[derive(Deserialize)]
+    struct Kind {
+        format: String,
+        version: u64,
+    }
+    let json = file.metadata(KEY).unwrap_or("");
+    let damaged = |error| file.error(format!("what it says about itself is damaged: {error}"));
+    let kind: Kind = from_json(json.as_bytes()).map_err(damaged)?;
+    let version = kind.version;
+    match kind.format.as_str() {
+        known if known == format && (1..=newest).contains(&version) => Ok(()),
+        known if known == format => {
+            Err(file.error(format!("it is of version {version}, expected 1 to {newest}; a newer plywood may read it")))
+        }
+        "model" => Err(file.error("it is a model file; use Sequential::load or load_weights")),
+        "checkpoint" => Err(file.error("it is a checkpoint; use Trainer::load_checkpoint")),
+        other => Err(file.error(format!("it calls itself a {other:?}, expected a {format:?}"))),
+    }
+}
+
+/// Whether a file's tensors fit a model's parameters.
+fn check_weights<T: Scalar>(file: &TensorFile, layout: &Layout, settings: LoadWeights) -> Result<LoadReport> {
+    let mut report = LoadReport::default();
+    for entry in layout.entries() {
+        match file.tensor(entry.name()) {
+            Some(tensor) => {
+                tensor.check_shape(entry.shape())?;
+                tensor.check_type::<T>(narrowing(settings))?;
+                report.loaded.push(entry.name().to_owned());
+            }
+            None => report.missing.push(entry.name().to_owned()),
+        }
+    }
+    let known: HashSet<&str> = layout.entries().iter().map(|entry| entry.name()).collect();
+    let names = file.tensors().map(|tensor| tensor.name());
+    report.unexpected = names.filter(|name| !known.contains(name)).map(str::to_owned).collect();
+    if settings.strict && !(report.missing.is_empty() && report.unexpected.is_empty()) {
+        let lacks = (!report.missing.is_empty()).then(|| format!("lacks {}", some(&report.missing)));
+        let more = (!report.unexpected.is_empty()).then(|| format!("has {} too many", some(&report.unexpected)));
+        let problem = [lacks, more].into_iter().flatten().collect::<Vec<_>>().join(" and ");
+        return Err(file.error(format!("for this model it {problem}; LoadWeights::strict(false) takes what there is")));
+    }
+    Ok(report)
+}
+
+/// The first few names, and how many more there are.
+fn some(names: &[String]) -> String {
+    const SHOWN: usize = 6;
+    let shown: Vec<String> = names.iter().take(SHOWN).map(|name| format!("{name:?}")).collect();
+    match names.len().saturating_sub(SHOWN) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
