@@ -177,7 +177,7 @@ fn layers_of_other_crates_are_errors_that_name_them() {
     let file = Temporary::new("other");
     let error = model.export_onnx(&file.0).unwrap_err();
     assert!(matches!(&error, Error::Layer { layer, .. } if layer == "twice"), "{error:?}");
-    assert_eq!(error.to_string(), "twice: Twice is not a layer of plywood, so other libraries have none for it");
+    assert_eq!(error.to_string(), "twice: is a Twice, no layer of the crate, so other libraries have none for it");
     assert!(!file.0.exists());
 }
 

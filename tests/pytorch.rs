@@ -238,8 +238,11 @@ fn files_that_do_not_fit_are_refused_before_a_weight_changes() {
     scalar.numbers("2.bias", &numbers::<f32>(&[], 1));
     assert_eq!(refuse(&scalar, &sequential), "\"2.bias\" has the shape [], expected 1");
 
-    let problem = refuse(&linear_tensors::<f64>("", ""), &sequential);
-    assert!(problem.starts_with("\"0.weight\" has numbers of type F64, expected F32"), "{problem}");
+    assert_eq!(
+        refuse(&linear_tensors::<f64>("", ""), &sequential),
+        "\"0.weight\" has numbers of type F64, expected F32 for a model of float32; save model.float() in PyTorch, or load \
+         into a model of f64"
+    );
     let mut bytes = linear_tensors::<f32>("2.bias", "");
     bytes.raw("2.bias", vec![0]);
     let problem = refuse(&bytes, &sequential);
@@ -328,7 +331,7 @@ fn layers_of_other_crates_are_errors_that_name_them() {
     let file = Temporary::new("other");
     let model = Sequential::input([3]).add(Dense::new(2)).add(Twice).build(1).unwrap();
     let error = model.save_pytorch(&file.0, &ModuleNames::sequential()).unwrap_err();
-    assert_eq!(error.to_string(), "twice: Twice is not a layer of plywood, so other libraries have none for it");
+    assert_eq!(error.to_string(), "twice: is a Twice, no layer of the crate, so other libraries have none for it");
 }
 
 /// Reads what `tools/interop_torch.py` has made, and writes what it then opens, if `tools/interop.sh` asks for it.

@@ -153,7 +153,8 @@ class Small(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.features = nn.Sequential(nn.Conv2d(2, 3, (3, 2)), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(3, 4, 2, bias=False))
+        self.features = nn.Sequential(
+            nn.Conv2d(2, 3, (3, 2)), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(3, 4, 2, bias=False))
         self.head = nn.Linear(4 * 2 * 3, 5)
         self.out = nn.Linear(5, 3)
 

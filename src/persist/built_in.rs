@@ -41,7 +41,10 @@ impl BuiltIn {
     pub(crate) fn of_named<T: Scalar>(layer: &NamedLayer<T>) -> Result<Self> {
         let wrong = || {
             let kind = layer.layer().type_name();
-            Error::layer(layer.name(), format!("{kind} is not a layer of plywood, so other libraries have none for it"))
+            Error::layer(
+                layer.name(),
+                format!("is a {kind}, no layer of the crate, so other libraries have none for it"),
+            )
         };
         Self::of(layer.layer()).ok_or_else(wrong)
     }

@@ -3,6 +3,8 @@
 use std::collections::HashSet;
 use std::path::Path;
 
+use safetensors::Dtype;
+
 use super::built_in::BuiltIn;
 use super::channels_first::ChannelsFirst;
 use super::tensors::{Narrowing, NewTensor, TensorFile, write_tensors};
@@ -177,6 +179,11 @@ impl<T: Scalar> Sequential<T> {
         for weight in &weights {
             let tensor = file.tensor(&weight.name).expect("names have been checked");
             tensor.check_shape(&weight.there.shape)?;
+            if tensor.dtype() == Dtype::F64 && T::NAME == f32::NAME {
+                let problem = "numbers of type F64, expected F32 for a model of float32; save model.float() in PyTorch, or \
+                               load into a model of f64";
+                return Err(file.error(format!("{:?} has {problem}", weight.name)));
+            }
             tensor.check_type::<T>(Narrowing::Refused)?;
             tensors.push(tensor);
         }
