@@ -23,7 +23,7 @@ folder=target/interop
 for argument in "$@"; do
     case $argument in
     --record) record=yes ;;
-    -*) sed -n '2,18s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+    -*) sed -n '2,17s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
     *) folder=$argument ;;
     esac
 done
