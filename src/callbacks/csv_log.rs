@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 
 use super::{Callback, Control, EpochEnd, TrainBegin};
 use crate::error::{Error, Result};
-use crate::model::{Trainer, csv_header, csv_line};
+use crate::model::{State, Trainer, csv_header, csv_line};
 use crate::scalar::Scalar;
 
 /// Writes each epoch's figures into a file as soon as they are there: `epoch,seconds,loss,…`, a line an epoch.
 ///
 /// The file has the form of [`History::to_csv`](crate::model::History::to_csv). It is begun anew by each call of `fit`
-/// unless [`append`](Self::append) is set; its folder is made if there is none.
+/// unless [`append`](Self::append) is set; its folder is made if there is none. A run that goes on from a checkpoint goes on
+/// in the file, without the lines that came after the checkpoint.
 ///
 /// # Errors
 ///
@@ -64,15 +65,21 @@ impl CsvLog {
         result.map_err(|source| Error::Io { path: self.path.clone(), source })
     }
 
-    fn open(&self, figures: &[String]) -> std::io::Result<File> {
+    /// The file; of a run that goes on, as long as it was at the checkpoint.
+    fn open(&self, figures: &[String], length: Option<u64>) -> std::io::Result<File> {
         if let Some(folder) = self.path.parent() {
             std::fs::create_dir_all(folder)?;
         }
         let mut options = OpenOptions::new();
-        let mut file = match self.append {
+        let mut file = match self.append || length.is_some() {
             true => options.append(true).create(true).open(&self.path)?,
             false => options.write(true).truncate(true).create(true).open(&self.path)?,
         };
+        if let Some(length) = length
+            && file.metadata()?.len() > length
+        {
+            file.set_len(length)?;
+        }
         if file.metadata()?.len() == 0 {
             file.write_all(csv_header(figures.iter().map(String::as_str)).as_bytes())?;
         }
@@ -87,7 +94,8 @@ impl CsvLog {
 
 impl<T: Scalar> Callback<T> for CsvLog {
     fn train_begin(&mut self, _: &mut Trainer<T>, run: &TrainBegin<'_>) -> Result<()> {
-        self.file = Some(self.io(self.open(run.figures))?);
+        let length = run.state.map(|state| state.integer("length")).transpose()?;
+        self.file = Some(self.io(self.open(run.figures, length))?);
         Ok(())
     }
 
@@ -103,6 +111,11 @@ impl<T: Scalar> Callback<T> for CsvLog {
     fn train_end(&mut self, _: &mut Trainer<T>) -> Result<()> {
         self.file = None;
         Ok(())
+    }
+
+    fn state(&self) -> Option<State> {
+        let length = self.file.as_ref()?.metadata().ok()?.len();
+        Some(State::new().with("length", length))
     }
 }
 
@@ -132,7 +145,7 @@ mod tests {
     #[test]
     fn a_file_that_cannot_be_made_is_told_before_training() {
         let figures = [];
-        let run = TrainBegin { epochs: 1, batches: 1, samples: 1, figures: &figures };
+        let run = TrainBegin { epochs: 1, batches: 1, samples: 1, figures: &figures, epoch: 0, batch: 0, state: None };
         let path = std::env::temp_dir();
         let error = CsvLog::new(&path).train_begin(&mut trainer(), &run).unwrap_err();
         assert!(error.to_string().starts_with(&path.display().to_string()), "{error}");

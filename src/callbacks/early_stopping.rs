@@ -5,7 +5,8 @@ use std::any::Any;
 use super::monitor::Monitor;
 use super::{Callback, Control, EpochEnd, Mode, TrainBegin};
 use crate::error::Result;
-use crate::model::Trainer;
+use crate::model::state::invalid;
+use crate::model::{State, Trainer};
 use crate::scalar::Scalar;
 
 /// Ends training when a figure has not improved for some epochs.
@@ -134,9 +135,22 @@ impl EarlyStopping {
 }
 
 impl<T: Scalar> Callback<T> for EarlyStopping {
-    fn train_begin(&mut self, _: &mut Trainer<T>, run: &TrainBegin<'_>) -> Result<()> {
+    fn train_begin(&mut self, trainer: &mut Trainer<T>, run: &TrainBegin<'_>) -> Result<()> {
         (self.wait, self.best_epoch, self.stopped_epoch) = (0, None, None);
-        self.monitor.begin("EarlyStopping", run)
+        self.best_weights = Box::new(());
+        self.monitor.begin("EarlyStopping", run)?;
+        let Some(state) = run.state else { return Ok(()) };
+        let epoch = |name| Ok(state.counts(name)?.first().map(|&epoch| epoch as usize));
+        self.wait = state.count("wait")? as usize;
+        (self.best_epoch, self.stopped_epoch) = (epoch("best_epoch")?, epoch("stopped_epoch")?);
+        let weights = state.array("best_weights")?;
+        if !weights.is_empty() {
+            if weights.len() != trainer.model().parameter_count() {
+                return Err(invalid("best_weights", weights.len(), "as many as the model has parameters"));
+            }
+            self.best_weights = Box::new(weights.iter().map(|&weight| T::of(weight)).collect::<Vec<T>>());
+        }
+        Ok(())
     }
 
     fn epoch_end(&mut self, trainer: &mut Trainer<T>, epoch: &EpochEnd<'_>) -> Result<Control> {
@@ -166,6 +180,19 @@ impl<T: Scalar> Callback<T> for EarlyStopping {
             trainer.model_mut().values_mut().copy_from_slice(best);
         }
         Ok(())
+    }
+
+    fn state(&self) -> Option<State> {
+        let epoch = |epoch: Option<usize>| epoch.map(|epoch| epoch as f64).into_iter().collect::<Vec<_>>();
+        let weights = self.best_weights.downcast_ref::<Vec<T>>().map_or(&[][..], Vec::as_slice);
+        let weights: Vec<f64> = weights.iter().map(|weight| weight.to_f64().expect("f32 and f64 are f64s")).collect();
+        let state = State::new()
+            .with("wait", self.wait)
+            .with("best", self.monitor.state())
+            .with("best_epoch", epoch(self.best_epoch))
+            .with("stopped_epoch", epoch(self.stopped_epoch))
+            .with("best_weights", weights);
+        Some(state)
     }
 }
 

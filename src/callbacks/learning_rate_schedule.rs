@@ -213,10 +213,10 @@ fn half_wave(x: f64) -> f64 {
 }
 
 impl<T: Scalar> Callback<T> for LearningRateSchedule {
-    fn train_begin(&mut self, trainer: &mut Trainer<T>, _: &TrainBegin<'_>) -> Result<()> {
+    fn train_begin(&mut self, trainer: &mut Trainer<T>, run: &TrainBegin<'_>) -> Result<()> {
         self.course.check()?;
         non_negative("warm_up", self.warm_up)?;
-        self.set(trainer, trainer.epoch() as f64)
+        self.set(trainer, trainer.epoch() as f64 + run.batch as f64 / run.batches as f64)
     }
 
     fn batch_end(&mut self, trainer: &mut Trainer<T>, batch: &BatchEnd) -> Result<Control> {
@@ -306,7 +306,7 @@ mod tests {
 
     #[test]
     fn settings_out_of_range_are_errors() {
-        let run = TrainBegin { epochs: 1, batches: 1, samples: 1, figures: &[] };
+        let run = TrainBegin { epochs: 1, batches: 1, samples: 1, figures: &[], epoch: 0, batch: 0, state: None };
         for (mut schedule, message) in [
             (
                 LearningRateSchedule::step(-0.1, 1.0, 0.5),

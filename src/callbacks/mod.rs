@@ -5,6 +5,7 @@
 //! | [`EarlyStopping`] | ends training when a figure no longer improves, and can bring the best weights back |
 //! | [`LearningRateSchedule`] | sets the learning rate for each step: in stairs, exponential, cosine, with a warm-up |
 //! | [`ReduceLROnPlateau`] | lowers the learning rate when a figure no longer improves |
+//! | `ModelCheckpoint` | writes checkpoints: every so many epochs or steps, all, the last few or the best |
 //! | [`CsvLog`] | writes the figures of each epoch into a file as soon as they are there |
 //! | [`TimeBudget`] | ends training when its time is up |
 //! | [`on_epoch_end`], [`on_batch_end`] | a closure |
@@ -31,6 +32,8 @@ mod closures;
 mod csv_log;
 mod early_stopping;
 mod learning_rate_schedule;
+#[cfg(feature = "safetensors")]
+mod model_checkpoint;
 mod monitor;
 mod reduce_lr_on_plateau;
 #[cfg(test)]
@@ -38,7 +41,7 @@ mod testing;
 mod time_budget;
 
 use crate::error::Result;
-use crate::model::Trainer;
+use crate::model::{State, Trainer};
 use crate::progress::Progress;
 use crate::scalar::Scalar;
 
@@ -46,6 +49,8 @@ pub use closures::{OnBatchEnd, OnEpochEnd, on_batch_end, on_epoch_end};
 pub use csv_log::CsvLog;
 pub use early_stopping::EarlyStopping;
 pub use learning_rate_schedule::LearningRateSchedule;
+#[cfg(feature = "safetensors")]
+pub use model_checkpoint::ModelCheckpoint;
 pub use monitor::Mode;
 pub use reduce_lr_on_plateau::ReduceLROnPlateau;
 pub use time_budget::TimeBudget;
@@ -87,7 +92,8 @@ pub use time_budget::TimeBudget;
 /// # Ok::<(), plywood::Error>(())
 /// ```
 pub trait Callback<T: Scalar = f32>: Send {
-    /// Before the first step of each call of `fit`: the place to check settings, and to forget an earlier run.
+    /// Before the first step of each call of `fit`: the place to check settings, and to forget an earlier run, or to take
+    /// up the [state](TrainBegin::state) of the run that goes on.
     ///
     /// # Errors
     ///
@@ -126,6 +132,19 @@ pub trait Callback<T: Scalar = f32>: Send {
         let _ = trainer;
         Ok(())
     }
+
+    /// Its name, under which checkpoints keep its state. By default the type's name.
+    fn name(&self) -> &'static str {
+        let path = std::any::type_name::<Self>();
+        let path = path.split_once('<').map_or(path, |(path, _)| path);
+        path.rsplit("::").next().unwrap_or(path)
+    }
+
+    /// What it remembers of the run so far, for checkpoints; [`TrainBegin::state`] brings it back. `None`, the default, if
+    /// it begins anew when a run goes on.
+    fn state(&self) -> Option<State> {
+        None
+    }
 }
 
 /// Whether training goes on.
@@ -156,6 +175,12 @@ pub struct TrainBegin<'a> {
     pub samples: usize,
     /// The names of the figures each epoch will bring, such as `loss`, `accuracy`, `val_loss`, `val_accuracy`.
     pub figures: &'a [String],
+    /// Epochs of this run that are complete: 0, but for a run that goes on from a checkpoint.
+    pub epoch: usize,
+    /// Steps taken in the epoch after them: 0, but for a run that goes on within it.
+    pub batch: usize,
+    /// What this callback remembered when the checkpoint was made.
+    pub state: Option<&'a State>,
 }
 
 /// What a step brought, as a [`Callback`] sees it.
@@ -215,6 +240,41 @@ pub(crate) struct Callbacks<'a, 'c, T: Scalar> {
 }
 
 impl<'c, T: Scalar> Callbacks<'_, 'c, T> {
+    /// Tells of the beginning; each callback is given the first state of its name that no other has been given.
+    pub(crate) fn begin(
+        &mut self,
+        trainer: &mut Trainer<T>,
+        begin: &TrainBegin<'_>,
+        states: &[(String, State)],
+    ) -> Result<()> {
+        self.progress.train_begin(trainer, begin)?;
+        let mut left: Vec<&(String, State)> = states.iter().collect();
+        for callback in &mut *self.others {
+            let own = left.iter().position(|(name, _)| name == callback.name()).map(|at| &left.remove(at).1);
+            callback.train_begin(trainer, &TrainBegin { state: own, ..*begin })?;
+        }
+        Ok(())
+    }
+
+    /// Names of states that no callback would be given.
+    pub(crate) fn without_callback<'s>(&self, states: &'s [(String, State)]) -> Vec<&'s str> {
+        let mut names: Vec<&str> = self.others.iter().map(|callback| callback.name()).collect();
+        let takes = |(state, _): &&'s (String, State)| match names.iter().position(|name| name == state) {
+            Some(at) => {
+                names.remove(at);
+                false
+            }
+            None => true,
+        };
+        states.iter().filter(takes).map(|(name, _)| name.as_str()).collect()
+    }
+
+    /// What the caller's callbacks remember.
+    #[cfg(feature = "safetensors")]
+    pub(crate) fn states(&self) -> Vec<(String, State)> {
+        self.others.iter().filter_map(|callback| Some((callback.name().to_owned(), callback.state()?))).collect()
+    }
+
     pub(crate) fn each(
         &mut self,
         mut tell: impl FnMut(&mut (dyn Callback<T> + 'c)) -> Result<Control>,

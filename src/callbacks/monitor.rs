@@ -33,9 +33,12 @@ impl Monitor {
         Self { figure: "val_loss".to_owned(), mode: Mode::Auto, min_delta, best: None }
     }
 
-    /// Forgets what was seen, and checks that there will be something to see.
+    /// Forgets what was seen, or takes up a state, and checks that there will be something to see.
     pub(super) fn begin(&mut self, owner: &'static str, run: &TrainBegin<'_>) -> Result<()> {
-        self.best = None;
+        self.best = match run.state {
+            Some(state) => state.array("best")?.first().copied(),
+            None => None,
+        };
         if !run.figures.contains(&self.figure) {
             let got = format!("{:?} where there are {}", self.figure, run.figures.join(", "));
             let expected = "a figure of the run; names with val_ need validation data or a validation split";
@@ -45,6 +48,11 @@ impl Monitor {
             return Err(Error::invalid_parameter(owner, "min_delta", self.min_delta, "a finite number of at least 0"));
         }
         Ok(())
+    }
+
+    /// The best so far, as a value of a state: an array of one number, or of none.
+    pub(super) fn state(&self) -> Vec<f64> {
+        self.best.into_iter().collect()
     }
 
     /// Whether this epoch is the best so far. NaN is never better than anything.
@@ -112,7 +120,7 @@ mod tests {
     #[test]
     fn figures_that_will_not_be_there_are_told_before_training() {
         let figures = ["loss".to_owned(), "accuracy".to_owned()];
-        let run = TrainBegin { epochs: 1, batches: 1, samples: 1, figures: &figures };
+        let run = TrainBegin { epochs: 1, batches: 1, samples: 1, figures: &figures, epoch: 0, batch: 0, state: None };
         assert_eq!(
             Monitor::new(0.0).begin("EarlyStopping", &run).unwrap_err().to_string(),
             "EarlyStopping: monitor is \"val_loss\" where there are loss, accuracy, expected a figure of the run; names \

@@ -3,7 +3,7 @@
 use super::monitor::Monitor;
 use super::{Callback, Control, EpochEnd, Mode, TrainBegin};
 use crate::error::{Error, Result};
-use crate::model::Trainer;
+use crate::model::{State, Trainer};
 use crate::scalar::Scalar;
 
 /// Lowers the learning rate when a figure has not improved for some epochs.
@@ -125,7 +125,16 @@ impl<T: Scalar> Callback<T> for ReduceLROnPlateau {
         if !self.minimum.is_finite() || self.minimum < 0.0 {
             return Err(Error::invalid_parameter(OWNER, "minimum", self.minimum, "a finite number of at least 0"));
         }
-        self.monitor.begin(OWNER, run)
+        self.monitor.begin(OWNER, run)?;
+        if let Some(state) = run.state {
+            (self.wait, self.cooling) = (state.count("wait")? as usize, state.count("cooling")? as usize);
+        }
+        Ok(())
+    }
+
+    fn state(&self) -> Option<State> {
+        let state = State::new().with("best", self.monitor.state());
+        Some(state.with("wait", self.wait).with("cooling", self.cooling))
     }
 
     fn epoch_end(&mut self, trainer: &mut Trainer<T>, epoch: &EpochEnd<'_>) -> Result<Control> {
@@ -195,7 +204,7 @@ mod tests {
     #[test]
     fn settings_out_of_range_are_errors() {
         let figures = ["val_loss".to_owned()];
-        let run = TrainBegin { epochs: 1, batches: 1, samples: 1, figures: &figures };
+        let run = TrainBegin { epochs: 1, batches: 1, samples: 1, figures: &figures, epoch: 0, batch: 0, state: None };
         for (mut plateau, message) in [
             (halving(1).factor(1.0), "factor is 1, expected a number of at least 0 and below 1"),
             (halving(1).factor(f64::NAN), "factor is NaN, expected a number of at least 0 and below 1"),

@@ -23,7 +23,12 @@ pub(super) fn play(
 ) -> usize {
     let figures = [figure.to_owned()];
     let epochs = values.len();
-    callback.train_begin(trainer, &TrainBegin { epochs, batches: 1, samples: 1, figures: &figures }).unwrap();
+    callback
+        .train_begin(
+            trainer,
+            &TrainBegin { epochs, batches: 1, samples: 1, figures: &figures, epoch: 0, batch: 0, state: None },
+        )
+        .unwrap();
     let mut ran = 0;
     for &value in values {
         train(trainer);

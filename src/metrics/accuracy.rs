@@ -6,6 +6,7 @@ use super::{Metric, largest, samples};
 use crate::data::TargetsView;
 use crate::error::Result;
 use crate::losses::check_class_targets;
+use crate::model::State;
 use crate::scalar::Scalar;
 
 /// The share of samples whose largest prediction is that of the true class.
@@ -80,6 +81,15 @@ impl<T: Scalar> Metric<T> for Accuracy {
 
     fn value(&self) -> f64 {
         self.right as f64 / self.seen as f64
+    }
+
+    fn state(&self) -> Option<State> {
+        Some(State::new().with("right", self.right).with("seen", self.seen))
+    }
+
+    fn restore(&mut self, state: &State) -> Result<()> {
+        (self.right, self.seen) = (state.count("right")?, state.count("seen")?);
+        Ok(())
     }
 }
 

@@ -8,6 +8,8 @@ use super::{largest, samples};
 use crate::data::TargetsView;
 use crate::error::{Error, Result};
 use crate::losses::check_class_targets;
+use crate::model::State;
+use crate::model::state::{counts, invalid};
 use crate::scalar::Scalar;
 
 /// Counts of samples by true and predicted class.
@@ -99,6 +101,21 @@ impl ConfusionMatrix {
                 (None, _) => {}
             }
         }
+    }
+
+    /// What was counted.
+    pub(super) fn state(&self) -> State {
+        State::new().with("counts", counts(&self.counts)).with("undecided", counts(&self.undecided))
+    }
+
+    /// Counts on from a state.
+    pub(super) fn restore(&mut self, state: &State) -> Result<()> {
+        let (counts, undecided) = (state.counts("counts")?, state.counts("undecided")?);
+        let classes = undecided.len();
+        let counts = Array2::from_shape_vec((classes, classes), counts);
+        let counts = counts.map_err(|_| invalid("counts", "of another shape", "one for each pair of classes"))?;
+        *self = Self { counts, undecided: undecided.into() };
+        Ok(())
     }
 
     /// Forgets everything seen.

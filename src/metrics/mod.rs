@@ -18,6 +18,7 @@ use ndarray::{ArrayViewD, Axis};
 
 use crate::data::TargetsView;
 use crate::error::Result;
+use crate::model::State;
 use crate::scalar::Scalar;
 
 pub use accuracy::Accuracy;
@@ -99,6 +100,22 @@ pub trait Metric<T: Scalar = f32>: Debug + Send {
 
     /// The figure for everything since the last reset; NaN if nothing was seen.
     fn value(&self) -> f64;
+
+    /// What it has counted since the last reset, for checkpoints within an epoch. `None`, the default, if it cannot tell:
+    /// such checkpoints are then refused.
+    fn state(&self) -> Option<State> {
+        None
+    }
+
+    /// Counts on from what [`state`](Self::state) told, in place of what it has seen.
+    ///
+    /// # Errors
+    ///
+    /// If that is not its state.
+    fn restore(&mut self, state: &State) -> Result<()> {
+        let _ = state;
+        Ok(())
+    }
 }
 
 /// Each sample's predictions and its true class: of a row of values the largest, the first of equals, and none if one is

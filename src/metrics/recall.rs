@@ -6,6 +6,7 @@ use super::{ConfusionMatrix, Metric};
 use crate::data::TargetsView;
 use crate::error::Result;
 use crate::losses::check_class_targets;
+use crate::model::State;
 use crate::scalar::Scalar;
 
 /// Which share of the samples of a class are predicted to be of that class.
@@ -83,6 +84,14 @@ impl<T: Scalar> Metric<T> for Recall {
 
     fn value(&self) -> f64 {
         self.matrix.macro_average(&self.per_class())
+    }
+
+    fn state(&self) -> Option<State> {
+        Some(self.matrix.state())
+    }
+
+    fn restore(&mut self, state: &State) -> Result<()> {
+        self.matrix.restore(state)
     }
 }
 

@@ -6,6 +6,7 @@ use super::{Metric, samples};
 use crate::data::TargetsView;
 use crate::error::{Error, Result};
 use crate::losses::check_class_targets;
+use crate::model::State;
 use crate::scalar::Scalar;
 
 const OWNER: &str = "top_k_accuracy";
@@ -101,6 +102,15 @@ impl<T: Scalar> Metric<T> for TopKAccuracy {
 
     fn value(&self) -> f64 {
         self.right as f64 / self.seen as f64
+    }
+
+    fn state(&self) -> Option<State> {
+        Some(State::new().with("right", self.right).with("seen", self.seen))
+    }
+
+    fn restore(&mut self, state: &State) -> Result<()> {
+        (self.right, self.seen) = (state.count("right")?, state.count("seen")?);
+        Ok(())
     }
 }
 

@@ -7,10 +7,11 @@ use ndarray::{Axis, Slice};
 
 use super::gather::slice_targets;
 use super::sequential::Sequential;
+use super::state::State;
 use super::trainer::{Trainer, in_pool};
 use super::workspace::{computed_stages, mean};
 use crate::data::{Batches, Dataset};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::losses::{Loss, LossPass};
 use crate::metrics::Metric;
 use crate::scalar::Scalar;
@@ -44,14 +45,36 @@ impl fmt::Display for Evaluation {
 }
 
 impl<T: Scalar> Trainer<T> {
-    /// Loss and metrics of data that is not trained on.
+    /// Loss and metrics of data that is not trained on. In a callback after a batch, the metrics go on afterwards with what
+    /// they have counted of the epoch.
     ///
     /// # Errors
     ///
     /// As [`train_step`](Self::train_step), but for a loss that is not finite, which is returned.
+    /// [`Error::InvalidParameter`] within an epoch, if a metric has no [`state`](Metric::state) to go on from.
     pub fn evaluate(&mut self, data: &Dataset<T>) -> Result<Evaluation> {
+        self.check_model()?;
         self.check("evaluate", data.inputs().shape(), &data.targets().view())?;
-        self.evaluate_samples(data, 0..data.len(), None)
+        let counted = if self.in_epoch { self.metric_states()? } else { vec![] };
+        let evaluation = self.evaluate_samples(data, 0..data.len(), None);
+        self.restore_metrics(&counted)?;
+        evaluation
+    }
+
+    /// What the metrics have counted of an epoch.
+    pub(super) fn metric_states(&self) -> Result<Vec<State>> {
+        let state = |metric: &Box<dyn Metric<T>>| {
+            metric.state().ok_or_else(|| {
+                let expected = "Some within an epoch: implement it, use evaluate_with, or save at the end of an epoch";
+                Error::invalid_parameter(metric.name(), "state", "None", expected)
+            })
+        };
+        self.metrics.iter().map(state).collect()
+    }
+
+    /// Lets the metrics count on from these states; none at all leave them as they are.
+    pub(super) fn restore_metrics(&mut self, states: &[State]) -> Result<()> {
+        self.metrics.iter_mut().zip(states).try_for_each(|(metric, state)| metric.restore(state))
     }
 
     /// Loss and any metrics, in place of the trainer's own: they can be asked for more than one figure afterwards.

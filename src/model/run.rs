@@ -6,6 +6,9 @@ use std::time::Instant;
 use super::fit::{Fit, NonFiniteLoss, Validation};
 use super::gather::gather_inputs;
 use super::history::History;
+#[cfg(feature = "safetensors")]
+use super::position::Snapshot;
+use super::position::{Epochs, Position, RunState};
 use super::trainer::{Trainer, in_pool};
 use crate::callbacks::{BatchEnd, Callback, Callbacks, Control, EpochEnd, TrainBegin};
 use crate::data::{Batches, Dataset, Targets, epoch_order, validation_start};
@@ -23,6 +26,12 @@ struct Run<'a, T: Scalar> {
     samples: usize,
     /// A weight for each sample, of its class and its own.
     weights: Option<Vec<T>>,
+}
+
+impl<T: Scalar> Run<'_, T> {
+    fn epochs(&self) -> Epochs {
+        Epochs { samples: self.samples, batch_size: self.fit.batch_size, shuffle: self.fit.shuffle }
+    }
 }
 
 impl<T: Scalar> Trainer<T> {
@@ -52,6 +61,7 @@ impl<T: Scalar> Trainer<T> {
                 return Err(Error::invalid_parameter("fit", parameter, value, "at least 1"));
             }
         }
+        self.check_model()?;
         self.check("training inputs", data.inputs().shape(), &data.targets().view())?;
         let samples = match fit.validation {
             Validation::None => data.len(),
@@ -62,27 +72,67 @@ impl<T: Scalar> Trainer<T> {
             Validation::Split(fraction) => validation_start(data.len(), fraction)?,
         };
         let run = Run { data, fit, samples, weights: weights(data, fit, self.model.output_shape())? };
-        self.ensure_workspace(fit.batch_size.min(samples));
         let mut callbacks = Callbacks { progress: Progress::new(fit.verbosity), others: callbacks };
+        self.check_resumed(run.epochs(), &callbacks)?;
+        self.ensure_workspace(fit.batch_size.min(samples));
+        let outer = (std::mem::replace(&mut self.in_fit, true), std::mem::take(&mut self.in_epoch));
         // the whole run within the thread pool: each step's tasks start without waking threads up from outside
-        in_pool(|| self.run_epochs(&run, &mut callbacks))
+        let history = in_pool(|| self.run_epochs(&run, &mut callbacks));
+        (self.in_fit, self.in_epoch) = outer;
+        #[cfg(feature = "safetensors")]
+        self.requests.clear();
+        history
+    }
+
+    /// Whether the run that a checkpoint brought back, if there is one, can go on like this.
+    fn check_resumed(&self, epochs: Epochs, callbacks: &Callbacks<'_, '_, T>) -> Result<()> {
+        let Some(RunState { position, epochs: saved, callbacks: states, .. }) = &self.resumed else { return Ok(()) };
+        if position.batch > 0 && epochs != *saved {
+            let text = |Epochs { samples, batch_size, shuffle }| {
+                format!(
+                    "batches of {batch_size} of {samples} samples, {}",
+                    if shuffle { "shuffled" } else { "in order" }
+                )
+            };
+            let got = format!("{} where the checkpoint has {}", text(epochs), text(*saved));
+            let expected = "what the run had that goes on within an epoch: the same data, batch_size and shuffle";
+            return Err(Error::invalid_parameter("fit", "epoch", got, expected));
+        }
+        let missing = callbacks.without_callback(states);
+        if !missing.is_empty() {
+            let got = format!("without {}, of which the checkpoint has a state", missing.join(", "));
+            return Err(Error::invalid_parameter("fit", "callbacks", got, "those of the run that goes on"));
+        }
+        Ok(())
     }
 
     fn run_epochs(&mut self, run: &Run<'_, T>, callbacks: &mut Callbacks<'_, '_, T>) -> Result<History> {
         let Run { data, fit, samples, .. } = *run;
         let figures = self.figures(!matches!(fit.validation, Validation::None));
         let batches = samples.div_ceil(fit.batch_size);
-        let begin = TrainBegin { epochs: fit.epochs, batches, samples, figures: &figures };
-        callbacks.each(|callback| callback.train_begin(self, &begin).map(Control::from))?;
+        let resumed = self.resumed.take();
+        let RunState { mut position, metrics, callbacks: states, .. } = resumed.clone().unwrap_or_default();
+        let Position { epoch, batch, .. } = position;
+        let begin = TrainBegin { epochs: fit.epochs, batches, samples, figures: &figures, epoch, batch, state: None };
+        let begun = callbacks.begin(self, &begin, &states).and_then(|()| self.restore_metrics(&metrics));
+        if begun.is_err() {
+            // who mends it can still go on
+            self.resumed = resumed;
+        }
+        begun?;
+        self.check_model()?;
+        self.write_requested(run, &position, callbacks, None)?;
 
-        let mut history = History::new();
         let mut order: Vec<usize> = (0..samples).collect();
-        for epoch in 1..=fit.epochs {
-            let start = Instant::now();
+        // a run that had been ended before its checkpoint was made may have the rest of an epoch left, and nothing more
+        while position.epoch < fit.epochs && (position.batch > 0 || !position.stopped) {
+            position.since = Some(Instant::now());
             if fit.shuffle {
                 epoch_order(&mut order, samples, self.model.seed(), self.epoch as u64);
             }
-            let (loss, stopped) = self.run_batches(run, &order, epoch, callbacks)?;
+            let (loss, stopped) = self.run_batches(run, &order, &mut position, callbacks)?;
+            let cut_short = stopped == Control::Stop && !position.stopped && position.batch < batches;
+            let interrupted = cut_short.then(|| self.snapshot(run, &position, callbacks));
             self.epoch += 1;
 
             let mut values = vec![loss];
@@ -97,15 +147,22 @@ impl<T: Scalar> Trainer<T> {
                 values.extend(evaluation.metrics().iter().map(|&(_, value)| value));
             }
             let values: Vec<(&str, f64)> = figures.iter().map(String::as_str).zip(values).collect();
-            let seconds = start.elapsed().as_secs_f64();
-            history.push(epoch, seconds, &values);
+            let seconds = position.elapsed();
+            position.next_epoch();
+            let epoch = position.epoch;
+            position.history.push(epoch, seconds, &values);
             let end = EpochEnd { epoch, epochs: fit.epochs, seconds, values: &values };
-            if callbacks.each(|callback| callback.epoch_end(self, &end))? == Control::Stop || stopped == Control::Stop {
+            let told = callbacks.each(|callback| callback.epoch_end(self, &end))?;
+            self.check_model()?;
+            position.stopped |= told == Control::Stop;
+            self.write_requested(run, &position, callbacks, interrupted)?;
+            if told == Control::Stop || stopped == Control::Stop {
                 break;
             }
         }
         callbacks.each(|callback| callback.train_end(self).map(Control::from))?;
-        Ok(history)
+        self.write_requested(run, &position, callbacks, None)?;
+        Ok(position.history)
     }
 
     /// The names of what each epoch brings.
@@ -120,19 +177,25 @@ impl<T: Scalar> Trainer<T> {
         figures
     }
 
-    /// The steps of one epoch; returns the mean loss of the samples seen.
+    /// The steps of one epoch, from where it is; returns the mean loss of the samples seen.
     fn run_batches(
         &mut self,
         run: &Run<'_, T>,
         order: &[usize],
-        epoch: usize,
+        position: &mut Position,
         callbacks: &mut Callbacks<'_, '_, T>,
     ) -> Result<(f64, Control)> {
-        self.metrics.iter_mut().for_each(|metric| metric.reset());
+        if position.batch == 0 {
+            self.metrics.iter_mut().for_each(|metric| metric.reset());
+        }
+        self.in_epoch = true;
         let batches = Batches::new(run.samples, run.fit.batch_size)?;
-        let count = batches.len();
-        let (mut sum, mut seen) = (0.0, 0);
-        for (batch, range) in batches.enumerate() {
+        let (count, epoch) = (batches.len(), position.epoch + 1);
+        let mut control = if position.stopped { Control::Stop } else { Control::Continue };
+        for (batch, range) in batches.enumerate().skip(position.batch) {
+            if control == Control::Stop {
+                break;
+            }
             let indices = &order[range];
             // a callback may have changed the learning rate
             self.optimizer().check()?;
@@ -140,18 +203,64 @@ impl<T: Scalar> Trainer<T> {
             if !loss.is_finite() && run.fit.non_finite_loss == NonFiniteLoss::Error {
                 return Err(Error::NonFiniteLoss { loss, epoch, batch: batch + 1 });
             }
-            sum += loss * indices.len() as f64;
-            seen += indices.len();
-            let mean_loss = sum / seen as f64;
-            let end = BatchEnd { epoch, batch: batch + 1, batches: count, samples: seen, loss, mean_loss };
+            position.batch = batch + 1;
+            position.loss_sum += loss * indices.len() as f64;
+            position.seen += indices.len();
+            let (samples, mean_loss) = (position.seen, position.loss_sum / position.seen as f64);
+            let end = BatchEnd { epoch, batch: batch + 1, batches: count, samples, loss, mean_loss };
             let told = callbacks.each(|callback| callback.batch_end(self, &end))?;
-            let not_finite = !loss.is_finite() && run.fit.non_finite_loss == NonFiniteLoss::Stop;
+            self.check_model()?;
+            position.stopped = !loss.is_finite() && run.fit.non_finite_loss == NonFiniteLoss::Stop;
+            self.write_requested(run, position, callbacks, None)?;
             let flagged = run.fit.stop_flag.as_ref().is_some_and(|flag| flag.load(Ordering::Relaxed));
-            if told == Control::Stop || not_finite || flagged {
-                return Ok((mean_loss, Control::Stop));
+            if told == Control::Stop || position.stopped || flagged {
+                control = Control::Stop;
             }
         }
-        Ok((sum / seen as f64, Control::Continue))
+        self.in_epoch = false;
+        Ok((position.loss_sum / position.seen as f64, control))
+    }
+
+    /// All that is to be saved beside weights and slots: the trainer's counters, how far the run is, and what metrics and
+    /// callbacks remember.
+    #[cfg(feature = "safetensors")]
+    fn snapshot(&self, run: &Run<'_, T>, position: &Position, callbacks: &Callbacks<'_, '_, T>) -> Result<Snapshot> {
+        let metrics = if position.batch > 0 { self.metric_states()? } else { vec![] };
+        let position = Position { seconds: position.elapsed(), since: None, ..position.clone() };
+        let run = RunState { position, epochs: run.epochs(), metrics, callbacks: callbacks.states() };
+        Ok(self.snapshot_with(Some(run)))
+    }
+
+    #[cfg(not(feature = "safetensors"))]
+    fn snapshot(&self, _: &Run<'_, T>, _: &Position, _: &Callbacks<'_, '_, T>) {}
+
+    /// Writes the checkpoints that callbacks have asked for, now that all have been told. An epoch that was `interrupted`
+    /// has been completed with the samples it has seen, but goes on where it was when its run does.
+    #[cfg(feature = "safetensors")]
+    fn write_requested(
+        &mut self,
+        run: &Run<'_, T>,
+        position: &Position,
+        callbacks: &Callbacks<'_, '_, T>,
+        interrupted: Option<Result<Snapshot>>,
+    ) -> Result<()> {
+        if self.requests.is_empty() {
+            return Ok(());
+        }
+        let snapshot = interrupted.unwrap_or_else(|| self.snapshot(run, position, callbacks))?;
+        for request in std::mem::take(&mut self.requests) {
+            self.write_checkpoint(&request.path, &snapshot)?;
+            for old in request.then_remove {
+                // the new one is safe; an old one that cannot be removed only takes room
+                let _ = std::fs::remove_file(old);
+            }
+        }
+        Ok(())
+    }
+
+    #[cfg(not(feature = "safetensors"))]
+    fn write_requested(&mut self, _: &Run<'_, T>, _: &Position, _: &Callbacks<'_, '_, T>, _: Option<()>) -> Result<()> {
+        Ok(())
     }
 
     /// One step on these samples of data that has been checked; returns the loss.

@@ -53,6 +53,8 @@ pub struct Sequential<T: Scalar = f32> {
     layout: Layout,
     values: Vec<T>,
     seed: u64,
+    /// The same for all copies of a model, and for no other.
+    identity: Arc<()>,
 }
 
 /// A layer in a model.
@@ -223,7 +225,7 @@ impl<T: Scalar> Planned<T> {
         }
         let (first, last) = (layers.first().expect("there are layers"), layers.last().expect("there are layers"));
         let (input, output) = (Extent::new(&first.input), Extent::new(&last.output));
-        Ok(Sequential { layers, stages, input, output, layout, values, seed })
+        Ok(Sequential { layers, stages, input, output, layout, values, seed, identity: Arc::new(()) })
     }
 }
 
@@ -397,6 +399,10 @@ impl<T: Scalar> Sequential<T> {
                 Err(Error::ArrayShape { what, got: shape.to_vec(), expected })
             }
         }
+    }
+
+    pub(crate) fn identity(&self) -> &Arc<()> {
+        &self.identity
     }
 
     pub(crate) fn stages(&self) -> &[Stage<T>] {

@@ -1,9 +1,17 @@
 //! A model in training.
 
+use std::sync::Arc;
+
 use ndarray::{ArrayRef, Dimension};
 
 use super::gather::Gathered;
+use super::parameters::Layout;
+use super::position::RunState;
+#[cfg(feature = "safetensors")]
+use super::position::{CheckpointRequest, Snapshot};
 use super::sequential::Sequential;
+#[cfg(feature = "safetensors")]
+use super::state::State;
 use super::workspace::Workspace;
 use crate::data::TargetsView;
 use crate::error::{Error, Result};
@@ -46,6 +54,24 @@ pub struct Trainer<T: Scalar = f32> {
     pub(super) gathered: Gathered<T>,
     step: u64,
     pub(super) epoch: usize,
+    compiled: Compiled,
+    /// The run that a checkpoint brought back, until `fit` goes on with it.
+    pub(super) resumed: Option<RunState>,
+    /// Whether `fit` is at work, so that callbacks are told.
+    pub(super) in_fit: bool,
+    /// Whether metrics have counted a part of an epoch.
+    pub(super) in_epoch: bool,
+    #[cfg(feature = "safetensors")]
+    pub(super) requests: Vec<CheckpointRequest>,
+}
+
+/// What the trainer's buffers were made for.
+#[derive(Debug)]
+struct Compiled {
+    identity: Arc<()>,
+    input: Vec<usize>,
+    output: Vec<usize>,
+    layout: Layout,
 }
 
 impl<T: Scalar> Trainer<T> {
@@ -54,6 +80,12 @@ impl<T: Scalar> Trainer<T> {
         Self {
             slots: vec![vec![T::zero(); parameters]; optimizer.slots().min(MAX_SLOTS)],
             gradients: vec![T::zero(); parameters],
+            compiled: Compiled {
+                identity: model.identity().clone(),
+                input: model.input_shape().to_vec(),
+                output: model.output_shape().to_vec(),
+                layout: model.layout().clone(),
+            },
             model,
             optimizer,
             loss,
@@ -62,6 +94,11 @@ impl<T: Scalar> Trainer<T> {
             gathered: Gathered::default(),
             step: 0,
             epoch: 0,
+            resumed: None,
+            in_fit: false,
+            in_epoch: false,
+            #[cfg(feature = "safetensors")]
+            requests: vec![],
         }
     }
 
@@ -76,7 +113,8 @@ impl<T: Scalar> Trainer<T> {
         &self.model
     }
 
-    /// The model as it is now, to change its parameters.
+    /// The model as it is now, to change its parameters, or to put a copy or another model of the same architecture in its
+    /// place; with one of other shapes, the next step is an error.
     pub fn model_mut(&mut self) -> &mut Sequential<T> {
         &mut self.model
     }
@@ -134,6 +172,7 @@ impl<T: Scalar> Trainer<T> {
         x: &ArrayRef<T, D>,
         targets: impl Into<TargetsView<'t, T>>,
     ) -> Result<f64> {
+        self.check_model()?;
         let targets = targets.into();
         let batch = self.check("train_step", x.shape(), &targets)?;
         let x = x.view().into_dyn();
@@ -169,6 +208,25 @@ impl<T: Scalar> Trainer<T> {
         value
     }
 
+    /// Whether the model is one that the buffers fit: whoever has `model_mut` may have put another in its place.
+    pub(crate) fn check_model(&mut self) -> Result<()> {
+        let (model, compiled) = (&self.model, &mut self.compiled);
+        if Arc::ptr_eq(&compiled.identity, model.identity()) {
+            return Ok(());
+        }
+        if (model.input_shape(), model.output_shape()) != (&compiled.input, &compiled.output)
+            || *model.layout() != compiled.layout
+        {
+            let expected =
+                "one whose shapes and parameters are those of the model that was compiled; compile the other one";
+            return Err(Error::invalid_parameter("trainer", "model", "one of another architecture", expected));
+        }
+        compiled.identity = model.identity().clone();
+        // the layers themselves may be others, with other working memory
+        self.workspace = self.workspace.as_ref().map(|old| Workspace::new(model, self.loss.as_ref(), old.batch()));
+        Ok(())
+    }
+
     /// Whether data fit the model and the loss, and all settings are in their ranges; returns the number of samples.
     pub(super) fn check(&self, what: &'static str, inputs: &[usize], targets: &TargetsView<'_, T>) -> Result<usize> {
         self.optimizer.check()?;
@@ -192,6 +250,53 @@ impl<T: Scalar> Trainer<T> {
         if self.workspace.as_ref().is_none_or(|workspace| workspace.batch() < batch) {
             self.workspace = Some(Workspace::new(&self.model, self.loss.as_ref(), batch));
         }
+    }
+}
+
+/// What checkpoints read and write.
+#[cfg(feature = "safetensors")]
+impl<T: Scalar> Trainer<T> {
+    /// The optimizer's memory, in the layout of the model's parameters.
+    pub(crate) fn slots(&self) -> &[Vec<T>] {
+        &self.slots
+    }
+
+    /// The run that a checkpoint brought back and that `fit` has not gone on with yet.
+    pub(crate) fn resumed(&self) -> Option<&RunState> {
+        self.resumed.as_ref()
+    }
+
+    pub(crate) fn is_in_fit(&self) -> bool {
+        self.in_fit
+    }
+
+    pub(crate) fn push_request(&mut self, request: CheckpointRequest) {
+        self.requests.push(request);
+    }
+
+    /// The trainer as it is now, in such a run.
+    pub(crate) fn snapshot_with(&self, run: Option<RunState>) -> Snapshot {
+        Snapshot { learning_rate: self.optimizer.learning_rate(), step: self.step, epoch: self.epoch, run }
+    }
+
+    /// Whether there is a state for each metric, or for none, that it can count on from.
+    pub(crate) fn check_metric_states(&mut self, states: &[State]) -> Result<()> {
+        if !states.is_empty() && states.len() != self.metrics.len() {
+            let expected = "one for each metric";
+            return Err(Error::invalid_parameter("trainer", "metrics", format!("{} states", states.len()), expected));
+        }
+        // between runs, what they count does not matter
+        let restored = self.restore_metrics(states);
+        self.metrics.iter_mut().for_each(|metric| metric.reset());
+        restored
+    }
+
+    /// Becomes what a checkpoint says, all of which has been checked.
+    pub(crate) fn restore(&mut self, values: Vec<T>, slots: Vec<Vec<T>>, snapshot: Snapshot) {
+        self.model.values_mut().copy_from_slice(&values);
+        self.slots = slots;
+        self.optimizer.set_learning_rate(snapshot.learning_rate);
+        (self.step, self.epoch, self.resumed) = (snapshot.step, snapshot.epoch, snapshot.run);
     }
 }
 

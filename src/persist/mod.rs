@@ -1,10 +1,16 @@
 //! Files: models and checkpoints of the crate's own, and what other libraries read and write.
 //!
 //! Each format stands behind a feature of its name.
+//!
+//! | for | take | feature |
+//! |---|---|---|
+//! | weights to and from a model of PyTorch, `.safetensors` | [`save_pytorch`](crate::Sequential::save_pytorch), [`load_pytorch`](crate::Sequential::load_pytorch) | `safetensors` |
+//! | a model for ONNX Runtime and others, `.onnx` | `export_onnx` | `onnx` |
 
 mod atomic;
 mod built_in;
 mod channels_first;
+mod checkpoint;
 mod custom_layers;
 mod json;
 mod model_file;

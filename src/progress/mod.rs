@@ -39,6 +39,9 @@ pub(crate) struct Progress {
     begin: Instant,
     #[cfg(feature = "progress")]
     bar: Option<bar::Bar>,
+    /// Whether the epoch goes on that a checkpoint was made in.
+    #[cfg(feature = "progress")]
+    resumed: bool,
 }
 
 impl Progress {
@@ -49,6 +52,8 @@ impl Progress {
             begin: Instant::now(),
             #[cfg(feature = "progress")]
             bar: None,
+            #[cfg(feature = "progress")]
+            resumed: false,
         }
     }
 }
@@ -56,13 +61,18 @@ impl Progress {
 impl<T: Scalar> Callback<T> for Progress {
     fn train_begin(&mut self, _: &mut Trainer<T>, run: &TrainBegin<'_>) -> Result<()> {
         (self.epochs, self.begin) = (run.epochs, Instant::now());
+        #[cfg(feature = "progress")]
+        {
+            self.resumed = run.batch > 0;
+        }
         Ok(())
     }
 
     #[cfg(feature = "progress")]
     fn batch_end(&mut self, trainer: &mut Trainer<T>, batch: &BatchEnd) -> Result<Control> {
         if self.verbosity == Verbosity::Progress {
-            if batch.batch == 1 {
+            if batch.batch == 1 || self.resumed {
+                self.resumed = false;
                 self.bar = bar::Bar::new(batch, self.epochs);
             }
             if let Some(bar) = &mut self.bar {

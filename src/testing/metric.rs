@@ -19,6 +19,7 @@ const BOUND: f64 = 1e-12;
 /// | nothing seen | NaN at first and after a reset, and a reset brings back all the rest |
 /// | batches | the same value for all samples at once, one by one, and in the opposite order |
 /// | f32 against f64 | the same value, as long as predictions that differ do so in `f32` |
+/// | state | if it has one, it counts on from it after a reset as if it had not been reset |
 /// | NaN | a prediction that is not a number causes no panic |
 ///
 /// # Errors
@@ -92,6 +93,10 @@ where
     let narrow = value(&mut metric, &narrow_predictions, &narrow_targets, [&*all]);
     report.measure("f32 against f64", difference(narrow, whole), BOUND, format!("the value is {narrow}"));
 
+    if Metric::<f64>::state(&metric).is_some() {
+        report.note("state", counts_on(&mut metric, &predictions, &targets, whole));
+    }
+
     let mut spoiled = predictions;
     spoiled.index_axis_mut(Axis(0), 0).fill(f64::NAN);
     let value = value(&mut metric, &spoiled, &targets, [&*all]);
@@ -108,13 +113,43 @@ fn value<'a, T: Scalar>(
 ) -> f64 {
     metric.reset();
     for batch in batches {
-        let targets = match targets {
-            Targets::Classes(classes) => Targets::Classes(classes.select(Axis(0), batch)),
-            Targets::Values(values) => Targets::Values(values.select(Axis(0), batch)),
-        };
-        metric.update(predictions.select(Axis(0), batch).view(), &targets.view());
+        update(metric, predictions, targets, batch);
     }
     metric.value()
+}
+
+/// Lets a metric see the samples of these indices.
+fn update<T: Scalar>(metric: &mut impl Metric<T>, predictions: &ArrayD<T>, targets: &Targets<T>, batch: &[usize]) {
+    let targets = match targets {
+        Targets::Classes(classes) => Targets::Classes(classes.select(Axis(0), batch)),
+        Targets::Values(values) => Targets::Values(values.select(Axis(0), batch)),
+    };
+    metric.update(predictions.select(Axis(0), batch).view(), &targets.view());
+}
+
+/// Whether a metric that is reset halfway, and given its state back, comes to the same value.
+fn counts_on(
+    metric: &mut impl Metric<f64>,
+    predictions: &ArrayD<f64>,
+    targets: &Targets<f64>,
+    whole: f64,
+) -> Result<String, String> {
+    let (first, rest): (Vec<usize>, Vec<usize>) = (0..targets.len()).partition(|sample| 2 * sample < targets.len());
+    value(metric, predictions, targets, [&*first]);
+    let state = metric.state().ok_or("there is one at some times only")?;
+    // what it has seen since must not count
+    value(metric, predictions, targets, [&*rest]);
+    metric.restore(&state).map_err(|error| error.to_string())?;
+    if metric.state() != Some(state) {
+        return Err("another one after it was given back".to_owned());
+    }
+    if !rest.is_empty() {
+        update(metric, predictions, targets, &rest);
+    }
+    match metric.value() {
+        value if difference(value, whole) <= BOUND => Ok(format!("counting on gives {value}")),
+        value => Err(format!("counting on gives {value}, expected {whole}")),
+    }
 }
 
 /// Both may be NaN.
@@ -136,6 +171,7 @@ mod tests {
 
     use super::*;
     use crate::data::TargetsView;
+    use crate::model::State;
 
     /// What is wrong with a metric.
     #[derive(Debug, Clone, Copy, PartialEq)]
@@ -146,6 +182,7 @@ mod tests {
         NotReset,
         MeanOfBatches,
         CoarseF32,
+        HalfAState,
     }
 
     /// The mean of all predictions.
@@ -184,6 +221,15 @@ mod tests {
         fn value(&self) -> f64 {
             if self.fault == Fault::ZeroAtFirst { self.sum / self.count.max(1.0) } else { self.sum / self.count }
         }
+        fn state(&self) -> Option<State> {
+            let state = State::new().with("sum", self.sum);
+            Some(if self.fault == Fault::HalfAState { state } else { state.with("count", self.count) })
+        }
+        fn restore(&mut self, state: &State) -> crate::Result<()> {
+            self.sum = state.number("sum")?;
+            self.count = state.number("count").unwrap_or(self.count);
+            Ok(())
+        }
     }
 
     #[test]
@@ -201,6 +247,7 @@ mod tests {
             (Fault::NotReset, "nothing seen"),
             (Fault::MeanOfBatches, "batches"),
             (Fault::CoarseF32, "f32 against f64"),
+            (Fault::HalfAState, "state"),
         ] {
             let failed = failed(fault);
             assert!(failed.iter().any(|name| name == check), "{fault:?}: {failed:?}");
