@@ -67,7 +67,7 @@
 //!
 //! # Features
 //!
-//! All are on by default.
+//! Those without a note are on by default.
 //!
 //! | feature | what it adds |
 //! |---|---|
@@ -75,6 +75,7 @@
 //! | `json` | histories to and from JSON |
 //! | `plot` | [`plot`] and [`report`] |
 //! | `progress` | a bar while a model trains, on terminals |
+//! | `onnx` | not by default: models for ONNX Runtime and others |
 //!
 //! # Determinism
 //!
