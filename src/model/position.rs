@@ -49,7 +49,6 @@ pub(crate) struct Epochs {
 
 /// A run that goes on later.
 #[derive(Debug, Clone, Default)]
-#[cfg_attr(not(feature = "safetensors"), expect(dead_code, reason = "only files bring runs back"))]
 pub(crate) struct RunState {
     pub(crate) position: Position,
     pub(crate) epochs: Epochs,

@@ -35,6 +35,8 @@ struct Architecture {
     seed: u64,
     /// Each layer's serde form: `{"type":"Dense","units":10,…}`, or `{"custom":"name","settings":…}`.
     layers: Vec<Value>,
+    /// The CRC-32 (IEEE) of the weights' bytes, one parameter after the other.
+    crc32: u32,
 }
 
 /// A layer of another crate.
@@ -136,22 +138,23 @@ impl<T: Scalar> Sequential<T> {
     ///
     /// [`Error::Layer`] for a layer that is neither the crate's nor one of these; [`Error::Io`].
     pub fn save_with(&self, path: impl AsRef<Path>, custom: &CustomLayers<T>) -> Result<()> {
+        let tensors: Vec<NewTensor> = parameters("", self.layout(), self.values()).collect();
         let architecture = Architecture {
             format: "model".to_owned(),
             version: VERSION,
             input: self.input_shape().to_vec(),
             seed: self.seed(),
             layers: self.layers().iter().map(|layer| form(layer, custom)).collect::<Result<_>>()?,
+            crc32: crc32(tensors.iter().map(NewTensor::bytes)),
         };
         let json = serde_json::to_string(&architecture).expect("numbers, texts and lists are JSON");
-        let tensors: Vec<NewTensor> = parameters("", self.layout(), self.values()).collect();
         write_tensors(path.as_ref(), &tensors, Some((KEY, json)))
     }
 
     /// The model of a file that [`save`](Self::save) wrote. One of `f32` can be loaded as one of `f64`.
     ///
     /// Everything is checked before the model is made: the file's form, the architecture, and that there is a tensor of
-    /// the right shape and type for each parameter, and nothing else.
+    /// the right shape and type for each parameter, and nothing else, whose bytes are those that were saved.
     ///
     /// # Errors
     ///
@@ -176,7 +179,7 @@ impl<T: Scalar> Sequential<T> {
         };
         check_kind(&file, "model", VERSION)?;
         let damaged = |error: String| file.error(format!("its description of the model is damaged: {error}"));
-        let Architecture { input, seed, layers, .. } = from_json(json.as_bytes()).map_err(damaged)?;
+        let Architecture { input, seed, layers, crc32: saved, .. } = from_json(json.as_bytes()).map_err(damaged)?;
         let mut model = Sequential::<T>::with_input(input);
         for (index, form) in layers.into_iter().enumerate() {
             model =
@@ -184,11 +187,15 @@ impl<T: Scalar> Sequential<T> {
         }
         let model = model.plan()?;
         check_weights::<T>(&file, model.layout(), LoadWeights::new())?;
-        let mut values = vec![];
-        for entry in model.layout().entries() {
-            let tensor = file.tensor(entry.name()).expect("none is missing");
-            tensor.append_to(&mut values, Narrowing::Refused)?;
+        let tensors = || model.layout().entries().iter().filter_map(|entry| file.tensor(entry.name()));
+        if crc32(tensors().map(|tensor| tensor.bytes())) != saved {
+            return Err(file.error(
+                "its weights are not those that were saved with its layers: it is damaged, or another program has changed \
+                 them; build the model and use load_weights if that was meant",
+            ));
         }
+        let mut values = vec![];
+        tensors().try_for_each(|tensor| tensor.append_to(&mut values, Narrowing::Refused))?;
         model.with_values(seed, values)
     }
 
@@ -254,6 +261,13 @@ impl<T: Scalar> Sequential<T> {
         self.values_mut().copy_from_slice(&values);
         Ok(report)
     }
+}
+
+/// The checksum of bytes that come in pieces.
+fn crc32<'b>(pieces: impl Iterator<Item = &'b [u8]>) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    pieces.for_each(|piece| hasher.update(piece));
+    hasher.finalize()
 }
 
 fn narrowing(settings: LoadWeights) -> Narrowing {

@@ -231,6 +231,11 @@ impl NewTensor {
         Self { name: name.into(), dtype, shape: shape.to_vec(), bytes: little_endian(values) }
     }
 
+    /// The bytes of its numbers.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// One of bytes. They lie behind all numbers, in the order of their names.
     pub(crate) fn of_bytes(name: impl Into<String>, bytes: Vec<u8>) -> Self {
         Self { name: name.into(), dtype: Dtype::U8, shape: vec![bytes.len()], bytes }
