@@ -5,9 +5,7 @@
 //! ONNX). `tools/interop.sh --record` writes it anew.
 #![cfg(all(feature = "onnx", feature = "datasets"))]
 
-mod common;
 #[path = "common/interop.rs"]
-#[allow(dead_code, reason = "each test uses a part of it")]
 mod interop;
 
 use std::path::PathBuf;

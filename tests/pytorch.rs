@@ -6,7 +6,6 @@
 
 mod common;
 #[path = "common/interop.rs"]
-#[allow(dead_code, reason = "each test uses a part of it")]
 mod interop;
 
 use std::path::{Path, PathBuf};

@@ -2,6 +2,7 @@
 //! files.
 //!
 //! `tools/interop.sh` runs these tests with the folder in the environment variable PLYWOOD_INTEROP.
+#![allow(dead_code, reason = "each test uses a part of it")]
 
 use std::path::{Path, PathBuf};
 
