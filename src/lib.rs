@@ -67,7 +67,7 @@
 //!
 //! # Features
 //!
-//! All are on by default.
+//! Those without a note are on by default.
 //!
 //! | feature | what it adds |
 //! |---|---|
@@ -76,6 +76,7 @@
 //! | `plot` | [`plot`] and [`report`] |
 //! | `progress` | a bar while a model trains, on terminals |
 //! | `safetensors` | [`persist`]: models, weights and checkpoints in safetensors files |
+//! | `onnx` | not by default: models for ONNX Runtime and others |
 //!
 //! # Determinism
 //!

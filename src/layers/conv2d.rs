@@ -147,7 +147,7 @@ impl Conv2D {
         self.activation == Activation::Linear
     }
 
-    pub(super) fn geometry(&self, input: &[usize]) -> Result<Geometry> {
+    pub(crate) fn geometry(&self, input: &[usize]) -> Result<Geometry> {
         let Self { kernel_size: size, strides, dilation, padding, .. } = *self;
         Window { size, strides, dilation, padding }.over(input, "conv2d", "kernel")
     }

@@ -77,7 +77,7 @@ impl MaxPooling2D {
         self.padding == Padding::Valid
     }
 
-    pub(super) fn geometry(&self, input: &[usize]) -> Result<Geometry> {
+    pub(crate) fn geometry(&self, input: &[usize]) -> Result<Geometry> {
         let size = self.pool_size;
         if let Padding::Explicit { top, bottom, left, right } = self.padding
             && (top.max(bottom) >= size.height.max(1) || left.max(right) >= size.width.max(1))

@@ -4,8 +4,9 @@ use std::any::Any;
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::{Error, Result};
 use crate::layers::{Conv2D, Dense, Flatten, Layer, MaxPooling2D, ReLU, Softmax};
-use crate::model::SequentialBuilder;
+use crate::model::{NamedLayer, SequentialBuilder};
 use crate::scalar::Scalar;
 
 /// A layer of the crate.
@@ -30,6 +31,22 @@ impl BuiltIn {
             .or_else(|| layer.downcast_ref().cloned().map(Self::Flatten))
             .or_else(|| layer.downcast_ref().cloned().map(Self::ReLU))
             .or_else(|| layer.downcast_ref().cloned().map(Self::Softmax))
+    }
+
+    /// What a layer of a model is.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Layer`] if it is one of another crate.
+    pub(crate) fn of_named<T: Scalar>(layer: &NamedLayer<T>) -> Result<Self> {
+        let wrong = || {
+            let kind = layer.layer().type_name();
+            Error::layer(
+                layer.name(),
+                format!("is a {kind}, no layer of the crate, so other libraries have none for it"),
+            )
+        };
+        Self::of(layer.layer()).ok_or_else(wrong)
     }
 
     /// Appends the layer to a model.

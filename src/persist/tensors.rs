@@ -227,18 +227,8 @@ impl NewTensor {
     /// One of numbers of a model, as many as the shape has elements.
     pub(crate) fn new<T: Scalar>(name: impl Into<String>, shape: &[usize], values: &[T]) -> Self {
         debug_assert_eq!(Some(values.len()), elements(shape), "as many values as elements");
-        let mut bytes = Vec::with_capacity(size_of_val(values));
-        let dtype = match size_of::<T>() == size_of::<f32>() {
-            true => {
-                values.iter().for_each(|value| bytes.extend_from_slice(&own(value.to_f32()).to_le_bytes()));
-                Dtype::F32
-            }
-            false => {
-                values.iter().for_each(|value| bytes.extend_from_slice(&own(value.to_f64()).to_le_bytes()));
-                Dtype::F64
-            }
-        };
-        Self { name: name.into(), dtype, shape: shape.to_vec(), bytes }
+        let dtype = if size_of::<T>() == size_of::<f32>() { Dtype::F32 } else { Dtype::F64 };
+        Self { name: name.into(), dtype, shape: shape.to_vec(), bytes: little_endian(values) }
     }
 
     /// The bytes of its numbers.
@@ -250,6 +240,18 @@ impl NewTensor {
     pub(crate) fn of_bytes(name: impl Into<String>, bytes: Vec<u8>) -> Self {
         Self { name: name.into(), dtype: Dtype::U8, shape: vec![bytes.len()], bytes }
     }
+}
+
+/// The bytes of these numbers, as files have them.
+pub(crate) fn little_endian<'v, T: Scalar>(values: impl IntoIterator<Item = &'v T>) -> Vec<u8> {
+    let values = values.into_iter();
+    let mut bytes = Vec::with_capacity(values.size_hint().0 * size_of::<T>());
+    if size_of::<T>() == size_of::<f32>() {
+        values.for_each(|value| bytes.extend_from_slice(&own(value.to_f32()).to_le_bytes()));
+    } else {
+        values.for_each(|value| bytes.extend_from_slice(&own(value.to_f64()).to_le_bytes()));
+    }
+    bytes
 }
 
 fn own<F>(value: Option<F>) -> F {
