@@ -103,7 +103,7 @@ pub mod losses;
 pub mod metrics;
 pub mod model;
 pub mod optimizers;
-#[cfg(feature = "safetensors")]
+#[cfg(any(feature = "keras", feature = "npz", feature = "safetensors"))]
 pub mod persist;
 #[cfg(feature = "plot")]
 pub mod plot;
