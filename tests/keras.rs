@@ -216,27 +216,30 @@ fn an_old_file_stays_until_the_new_one_is_there() {
     assert!(matches!(models[1].save_keras(folder), Err(Error::Io { .. })));
 }
 
-/// How often a panic has begun in this process, whoever caught it.
+/// How often a panic has begun in the crate that reads HDF5, whoever caught it.
 fn panics() -> &'static AtomicUsize {
     static PANICS: AtomicUsize = AtomicUsize::new(0);
     static HOOK: std::sync::Once = std::sync::Once::new();
     HOOK.call_once(|| {
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
-            PANICS.fetch_add(1, Ordering::Relaxed);
+            if panic.location().is_some_and(|location| location.file().contains("hdf5")) {
+                PANICS.fetch_add(1, Ordering::Relaxed);
+            }
             before(panic);
         }));
     });
     &PANICS
 }
 
-// The archive's checksums find every change of a member; what is left are bytes that mean nothing, such as times.
+// The archive's checksums find every change of a member. What is left are bytes that mean nothing, such as times, and
+// metadata.json, which is not read.
 #[test]
 fn a_changed_byte_never_gives_another_model() {
     let whole = fs::read(golden("without_input.keras")).unwrap();
     let expected: Sequential = Sequential::load_keras(golden("without_input.keras")).unwrap();
     let mut refused = 0;
-    for (i, flip) in (0..whole.len()).flat_map(|i| [(i, 0xff), (i, 1 << (i % 8))]) {
+    for (i, flip) in (0..whole.len()).map(|i| (i, if i % 2 == 0 { 0xff } else { 1 << (i / 2 % 8) })) {
         let mut changed = whole.clone();
         changed[i] ^= flip;
         match Sequential::<f32>::load_keras(file("changed.keras", &changed)) {
@@ -248,13 +251,13 @@ fn a_changed_byte_never_gives_another_model() {
             Err(other) => panic!("byte {i}: {other}"),
         }
     }
-    assert!(refused > 2 * (whole.len() - 500), "{refused} of {}", 2 * whole.len());
+    assert!(refused > whole.len() - 300, "{refused} of {}", whole.len());
 }
 
 #[test]
 fn a_file_cut_short_anywhere_is_an_error() {
     let whole = fs::read(golden("without_input.keras")).unwrap();
-    for length in 0..whole.len() {
+    for length in (0..whole.len()).step_by(3).chain(whole.len() - 500..whole.len()) {
         problem(Sequential::load_keras(file("cut.keras", &whole[..length])));
     }
 }
@@ -266,7 +269,9 @@ fn damaged_weights_with_sound_checksums_are_errors() {
     let (config, weights) =
         (member("without_input.keras", "config.json"), member("without_input.keras", "model.weights.h5"));
     let [mut refused, mut read] = [0; 2];
-    for (i, value) in (0..weights.len()).flat_map(|i| [(i, weights[i] ^ 0xff), (i, 0xff), (i, weights[i] ^ 1)]) {
+    // most of the file is empty space
+    let used = (0..weights.len()).filter(|&i| weights[i] != 0 || i % 16 == 0);
+    for (i, value) in used.flat_map(|i| [(i, 0xff), (i, weights[i] ^ 1), (i, weights[i] ^ 0x80), (i, 0)]) {
         let mut weights = weights.clone();
         weights[i] = value;
         match Sequential::<f32>::load_keras(file("hdf5.keras", &keras_file(&config, &weights))) {
@@ -275,7 +280,7 @@ fn damaged_weights_with_sound_checksums_are_errors() {
             Err(other) => panic!("byte {i}: {other}"),
         }
     }
-    for length in 0..weights.len() {
+    for length in (0..weights.len()).step_by(11) {
         problem(Sequential::load_keras(file("hdf5.keras", &keras_file(&config, &weights[..length]))));
     }
     println!("{refused} damaged HDF5 files refused, {read} read; panics caught: {}", panics.load(Ordering::Relaxed));

@@ -92,15 +92,12 @@ impl Read for Member<'_> {
     }
 }
 
-/// What the decompressor and the checksum report is damage, and comes with one of these kinds; what the operating system
-/// says while the file is read keeps its own kind.
+/// What the operating system says while a file is read stays as it is; what the decompressor and the checksum report as
+/// errors of the same type is damage.
 pub(super) fn damage(error: io::Error) -> Failure {
-    match error.kind() {
-        io::ErrorKind::InvalidInput
-        | io::ErrorKind::InvalidData
-        | io::ErrorKind::UnexpectedEof
-        | io::ErrorKind::Other => Failure::Problem(format!("it is damaged ({error}); get it again")),
-        _ => Failure::Io(error),
+    match error.raw_os_error().is_some() || error.kind() == io::ErrorKind::OutOfMemory {
+        true => Failure::Io(error),
+        false => Failure::Problem(format!("it is damaged ({error}); get it again")),
     }
 }
 
