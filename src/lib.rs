@@ -67,7 +67,7 @@
 //!
 //! # Features
 //!
-//! All are on by default.
+//! All but the last two are on by default.
 //!
 //! | feature | what it adds |
 //! |---|---|
@@ -75,6 +75,8 @@
 //! | `json` | histories to and from JSON |
 //! | `plot` | [`plot`] and [`report`] |
 //! | `progress` | a bar while a model trains, on terminals |
+//! | `keras` | [`persist`]: models of Keras 3 |
+//! | `npz` | [`persist`]: arrays and weights in NumPy's files |
 //!
 //! # Determinism
 //!

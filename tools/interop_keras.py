@@ -15,13 +15,16 @@ check   predicts with each plywood_*.keras of DIR, prints the largest difference
         no such file or a difference is above 1e-5.
 """
 import gzip
+import io
 import json
 import os
 import pathlib
 import sys
+import zipfile
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import h5py
 import keras
 import numpy as np
 from keras import layers
@@ -173,6 +176,33 @@ def unsupported():
     yield "", "Functional", keras.Model(vector, layers.Dense(2)(vector))
 
 
+def other_storage(directory):
+    """The model without_input, its first kernel stored as Keras does not: packed, which h5py reads all the same, or in
+    another file, which Keras refuses to follow."""
+    with zipfile.ZipFile(directory / "without_input.keras") as archive:
+        config, weights = archive.read("config.json"), archive.read("model.weights.h5")
+    path = "layers/dense/vars/0"
+    for name in ["packed", "external", "external_link", "soft_link"]:
+        buffer = io.BytesIO()
+        with h5py.File(io.BytesIO(weights)) as before, h5py.File(buffer, "w", libver="latest") as after:
+            for other in ["layers/dense/vars/1", "layers/dense_1/vars/0", "layers/dense_1/vars/1"]:
+                after[other] = before[other][()]
+            kernel = before[path][()]
+            vars = after["layers/dense/vars"]
+            if name == "packed":
+                vars.create_dataset("0", data=kernel, chunks=(3, 2), compression="gzip", shuffle=True, fletcher32=True)
+            elif name == "external":
+                vars.create_dataset("0", kernel.shape, "f4", external=[("/dev/zero", 0, kernel.nbytes)])
+            elif name == "external_link":
+                vars["0"] = h5py.ExternalLink("other.h5", path)
+            else:
+                after["hidden"] = kernel
+                vars["0"] = h5py.SoftLink("/hidden")
+        with zipfile.ZipFile(directory / f"{name}.keras", "w") as archive:
+            archive.writestr("config.json", config)
+            archive.writestr("model.weights.h5", buffer.getvalue())
+
+
 def golden(directory):
     keras.utils.set_random_seed(20240229)
     rng = np.random.default_rng(3)
@@ -191,6 +221,8 @@ def golden(directory):
 
     from keras.src.saving import saving_lib
     saving_lib.save_model(without_input(), directory / "weights_in_npz.keras", weights_format="npz")
+
+    other_storage(directory)
 
     cases = []
     for layer, option, model in unsupported():

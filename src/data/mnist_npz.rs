@@ -39,7 +39,7 @@ impl<T: Scalar> Mnist<T> {
     /// use plywood::persist::NpzWriter;
     ///
     /// let path = std::env::temp_dir().join(format!("plywood-{}-mnist.npz", std::process::id()));
-    /// let mut arrays = NpzWriter::create(&path)?;
+    /// let mut arrays = NpzWriter::new(&path);
     /// for (part, samples) in [("train", 6), ("test", 1)] {
     ///     arrays.add(&format!("x_{part}"), &Array3::from_elem((samples, 28, 28), 255_u8))?;
     ///     arrays.add(&format!("y_{part}"), &Array1::<u8>::zeros(samples))?;

@@ -12,18 +12,20 @@
 
 #[cfg(feature = "npz")]
 mod archive;
+#[cfg(feature = "npz")]
+mod atomic;
 #[cfg(any(feature = "keras", feature = "safetensors"))]
 mod built_in;
 #[cfg(feature = "npz")]
 mod failure;
+#[cfg(feature = "keras")]
+mod json;
 #[cfg(feature = "keras")]
 mod keras;
 #[cfg(feature = "npz")]
 mod npy;
 #[cfg(feature = "npz")]
 mod npz;
-#[cfg(feature = "npz")]
-mod replacement;
 
 #[cfg(feature = "npz")]
 pub use npy::{Element, read_npy, write_npy};

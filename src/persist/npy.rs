@@ -20,9 +20,9 @@ use std::path::Path;
 use ndarray::{Array, ArrayD, ArrayRef, Dimension, IxDyn, ShapeBuilder};
 
 use super::archive::damage;
+use super::atomic::write_file;
 use super::failure::Failure;
-use super::replacement::Replacement;
-use crate::error::{Error, Result, shape_text};
+use crate::error::{Result, shape_text};
 use crate::shape::elements;
 
 const MAGIC: [u8; 6] = *b"\x93NUMPY";
@@ -167,8 +167,8 @@ pub fn read_npy<A: Element, D: Dimension>(path: impl AsRef<Path>) -> Result<Arra
 
 /// Writes an array to an `.npy` file, which `numpy.load` reads.
 ///
-/// The values are little-endian and in C's order. The file is written beside an old one of its name and then takes its
-/// place.
+/// The values are little-endian and in C's order. The file is there whole or not at all: it takes the place of an old one
+/// when it has been written.
 ///
 /// # Errors
 ///
@@ -190,9 +190,7 @@ pub fn read_npy<A: Element, D: Dimension>(path: impl AsRef<Path>) -> Result<Arra
 /// # Ok::<(), plywood::Error>(())
 /// ```
 pub fn write_npy<A: Element, D: Dimension>(path: impl AsRef<Path>, array: &ArrayRef<A, D>) -> Result<()> {
-    let mut file = Replacement::of(path.as_ref())?;
-    write(&mut file, array).map_err(|source| Error::Io { path: path.as_ref().to_owned(), source })?;
-    file.commit()
+    write_file(path.as_ref(), |file| write(file, array))
 }
 
 /// Writes header and values.

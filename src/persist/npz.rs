@@ -1,6 +1,7 @@
 //! NumPy's format of several arrays: a zip archive of `.npy` files. With it, the weights of a model as arrays.
 
 use std::collections::BTreeSet;
+use std::io::{Cursor, Write};
 use std::path::{Path, PathBuf};
 
 use ndarray::{Array, ArrayD, ArrayRef, Dimension};
@@ -8,9 +9,9 @@ use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
 use super::archive::{Archive, Member};
+use super::atomic::write_file;
 use super::failure::Failure;
 use super::npy::{self, Element, FORMAT, Header};
-use super::replacement::Replacement;
 use crate::error::{Error, Result, shape_text};
 use crate::model::Sequential;
 use crate::scalar::Scalar;
@@ -37,7 +38,7 @@ use crate::scalar::Scalar;
 /// use plywood::persist::{Npz, NpzWriter};
 ///
 /// let path = std::env::temp_dir().join(format!("plywood-{}-open.npz", std::process::id()));
-/// let mut arrays = NpzWriter::create(&path)?;
+/// let mut arrays = NpzWriter::new(&path);
 /// arrays.add("x", &array![[1.0_f32, 2.0], [3.0, 4.0]])?;
 /// arrays.add("y", &array![0_i64, 1])?;
 /// arrays.finish()?;
@@ -108,8 +109,8 @@ impl Npz {
 
 /// An `.npz` file to write arrays to, which `numpy.load` reads.
 ///
-/// An old file of the name stays until [`finish`](Self::finish); a writer that is dropped before leaves nothing behind.
-/// The same arrays give the same bytes.
+/// The arrays are kept in memory until [`finish`](Self::finish), which writes the file whole or not at all. The same
+/// arrays give the same bytes.
 ///
 /// # Parameters
 ///
@@ -128,7 +129,7 @@ impl Npz {
 /// use plywood::persist::NpzWriter;
 ///
 /// let path = std::env::temp_dir().join(format!("plywood-{}-writer.npz", std::process::id()));
-/// let mut arrays = NpzWriter::create(&path)?.compressed(true);
+/// let mut arrays = NpzWriter::new(&path).compressed(true);
 /// arrays.add("x", &array![[1.0_f32, 2.0], [3.0, 4.0]])?;
 /// arrays.finish()?;
 /// # std::fs::remove_file(&path).unwrap();
@@ -137,19 +138,14 @@ impl Npz {
 #[derive(Debug)]
 pub struct NpzWriter {
     path: PathBuf,
-    zip: ZipWriter<Replacement>,
+    zip: ZipWriter<Cursor<Vec<u8>>>,
     compressed: bool,
 }
 
 impl NpzWriter {
-    /// Starts a file.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Io`] if there can be no file of this name.
-    pub fn create(path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref().to_owned();
-        Ok(Self { zip: ZipWriter::new(Replacement::of(&path)?), path, compressed: false })
+    /// A file of this name without arrays.
+    pub fn new(path: impl AsRef<Path>) -> Self {
+        Self { zip: ZipWriter::new(Cursor::default()), path: path.as_ref().to_owned(), compressed: false }
     }
 
     /// Sets whether the arrays that follow are deflated.
@@ -162,7 +158,7 @@ impl NpzWriter {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] if the file cannot be written, or has an array of this name.
+    /// [`Error::Io`] if there is an array of this name already.
     pub fn add<A: Element, D: Dimension>(&mut self, name: &str, array: &ArrayRef<A, D>) -> Result<()> {
         let method = if self.compressed { CompressionMethod::Deflated } else { CompressionMethod::Stored };
         // sizes beyond 4 GiB need a field that has to be there from the start
@@ -174,15 +170,14 @@ impl NpzWriter {
         add().map_err(|source| Error::Io { path: self.path.clone(), source })
     }
 
-    /// Writes the directory and puts the file in its place.
+    /// Writes the file; it takes the place of an old one when it has been written.
     ///
     /// # Errors
     ///
     /// [`Error::Io`] if the file cannot be written.
     pub fn finish(self) -> Result<()> {
-        let path = self.path;
-        let file = self.zip.finish().map_err(|error| Error::Io { path, source: error.into() })?;
-        file.commit()
+        let bytes = self.zip.finish().map_err(|error| Error::Io { path: self.path.clone(), source: error.into() })?;
+        write_file(&self.path, |file| file.write_all(bytes.get_ref()))
     }
 }
 
@@ -214,7 +209,7 @@ impl<T: Scalar> Sequential<T> {
     /// # Ok::<(), plywood::Error>(())
     /// ```
     pub fn save_npz(&self, path: impl AsRef<Path>) -> Result<()> {
-        let mut npz = NpzWriter::create(path)?;
+        let mut npz = NpzWriter::new(path);
         for (name, values) in self.parameters() {
             match T::NAME {
                 "float32" => npz.add(name, &values.mapv(|x| x.to_f32().expect("it is one")))?,

@@ -12,7 +12,6 @@
 //! Python objects, which Keras itself refuses to load. So it is not written, and an error when read.
 
 mod read_config;
-mod unique_keys;
 mod weights;
 mod write_config;
 
@@ -25,8 +24,8 @@ use zip::{CompressionMethod, ZipWriter};
 use self::read_config::Architecture;
 use self::weights::Weights;
 use super::archive::Archive;
+use super::atomic::write_file;
 use super::failure::Failure;
-use super::replacement::Replacement;
 use crate::error::{Error, Result};
 use crate::model::Sequential;
 use crate::scalar::Scalar;
@@ -101,8 +100,8 @@ impl<T: Scalar> Sequential<T> {
     /// Writes the model as a `.keras` file, which Keras 3 opens: `keras.saving.load_model("model.keras")`.
     ///
     /// The file has architecture and weights, not the optimizer: Keras predicts with it at once, and trains it after
-    /// `model.compile(…)`. The same model gives the same bytes. It is written beside an old file of its name and then
-    /// takes its place.
+    /// `model.compile(…)`. The same model gives the same bytes. The file is there whole or not at all: it takes the place
+    /// of an old one when it has been written.
     ///
     /// # Format
     ///
@@ -131,19 +130,20 @@ impl<T: Scalar> Sequential<T> {
     /// ```
     pub fn save_keras(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
-        let failed = |error: std::io::Error| Error::Io { path: path.to_owned(), source: error };
         let config = write_config::config(self)?;
         let metadata = format!("{{\"keras_version\": \"{KERAS_VERSION}\"}}");
-        let weights = weights::encode(self).map_err(failed)?;
-
-        let mut zip = ZipWriter::new(Replacement::of(path)?);
-        // as Keras does
-        let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored).large_file(true);
-        for (name, bytes) in [(METADATA, metadata.as_bytes()), (CONFIG, config.as_bytes()), (WEIGHTS, &weights)] {
-            zip.start_file(name, options).map_err(|error| failed(error.into()))?;
-            zip.write_all(bytes).map_err(failed)?;
-        }
-        zip.finish().map_err(|error| failed(error.into()))?.commit()
+        let weights = weights::encode(self).map_err(|source| Error::Io { path: path.to_owned(), source })?;
+        write_file(path, |file| {
+            let mut zip = ZipWriter::new(file);
+            // as Keras does
+            let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored).large_file(true);
+            for (name, bytes) in [(METADATA, metadata.as_bytes()), (CONFIG, config.as_bytes()), (WEIGHTS, &weights)] {
+                zip.start_file(name, options)?;
+                zip.write_all(bytes)?;
+            }
+            zip.finish()?;
+            Ok(())
+        })
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::super::built_in::BuiltIn;
 use super::super::failure::Failure;
-use super::unique_keys::UniqueKeys;
+use super::super::json::from_json;
 use crate::error::shape_text;
 use crate::initializers::Initializer;
 use crate::layers::{Activation, Conv2D, Dense, Flatten, MaxPooling2D, ReLU, Softmax};
@@ -52,8 +52,7 @@ pub(super) struct Architecture {
 
 impl Architecture {
     pub(super) fn read<T: Scalar>(json: &[u8]) -> Result<Self, Failure> {
-        let UniqueKeys(config) =
-            serde_json::from_slice(json).map_err(|error| format!("its config.json is not sound JSON ({error})"))?;
+        let config = from_json(json).map_err(|problem| format!("its config.json is not sound JSON ({problem})"))?;
         let mut model = Options::of("its config.json".to_owned(), config)?;
         match model.text("class_name")?.as_str() {
             "Sequential" => {}
