@@ -25,6 +25,8 @@ fn golden(name: &str) -> PathBuf {
 /// A file of this name and contents. Names must differ between tests, which run at the same time.
 fn file(name: &str, bytes: &[u8]) -> PathBuf {
     let path = scratch(name);
+    // some file systems wait for the disk when a file is overwritten, but not when it is new
+    fs::remove_file(&path).ok();
     fs::write(&path, bytes).unwrap();
     path
 }
