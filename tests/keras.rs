@@ -487,7 +487,7 @@ fn interop() {
         trainer.fit(&train, &Fit::epochs(1).batch_size(batch)).unwrap();
         trainer.model().save_keras(folder.join(format!("plywood_{name}.keras"))).unwrap();
         let predictions = trainer.model().predict(&of_input(&images)).unwrap();
-        write_npy(folder.join(format!("plywood_{name}.npy")), &predictions).unwrap();
+        write_npy(folder.join(format!("plywood_{name}.keras.npy")), &predictions).unwrap();
     }
 }
 

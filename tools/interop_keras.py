@@ -3,14 +3,15 @@
 
 usage: interop_keras.py {golden|make|check} DIR
 
-    pip install keras==3.15.1 tensorflow h5py numpy
+    pip install -r tools/requirements-golden.txt
     python tools/interop_keras.py golden tests/golden/keras_files
 
 golden  writes the small files that tests/npz.rs and tests/keras.rs always read.
 make    trains both reference models for a short while; writes keras_dense.keras and keras_cnn.keras, and as
         keras_dense.npy and keras_cnn.npy what they predict for the first 1,000 test images of MNIST.
         `PLYWOOD_INTEROP=DIR cargo test --features keras --test keras` then predicts with them, and writes
-        plywood_dense.keras, plywood_dense.npy and so on: models trained by plywood, and what it predicts with them.
+        plywood_dense.keras, plywood_dense.keras.npy and so on: models trained by plywood, and what it predicts with
+        them.
 check   predicts with each plywood_*.keras of DIR, prints the largest difference of a probability, and fails if there is
         no such file or a difference is above 1e-5.
 """
@@ -83,8 +84,9 @@ def check(directory):
     if not files:
         print(f"no plywood_*.keras in {directory}")
     for path in files:
+        keras.utils.clear_session()
         model = keras.saving.load_model(path)
-        expected = np.load(path.with_suffix(".npy"))
+        expected = np.load(path.with_name(f"{path.name}.npy"))
         got = model.predict(inputs(model, images("t10k", IMAGES)), verbose=0)
         assert got.shape == expected.shape == (IMAGES, 10), (got.shape, expected.shape)
         difference = float(np.abs(got.astype("float64") - expected).max())
