@@ -135,8 +135,8 @@ impl sealed::Bytes for bool {
 ///
 /// # Errors
 ///
-/// - [`Error::Io`] if the file cannot be read.
-/// - [`Error::Format`] if it is damaged, or has another type or number of dimensions. A file that announces more than it
+/// - [`Error::Io`](crate::Error::Io) if the file cannot be read.
+/// - [`Error::Format`](crate::Error::Format) if it is damaged, or has another type or number of dimensions. A file that announces more than it
 ///   holds is such an error and costs no memory.
 ///
 /// # Source
@@ -172,7 +172,7 @@ pub fn read_npy<A: Element, D: Dimension>(path: impl AsRef<Path>) -> Result<Arra
 ///
 /// # Errors
 ///
-/// [`Error::Io`] if the file cannot be written.
+/// [`Error::Io`](crate::Error::Io) if the file cannot be written.
 ///
 /// # Source
 ///
