@@ -77,6 +77,8 @@
 //! | `progress` | a bar while a model trains, on terminals |
 //! | `safetensors` | [`persist`]: models, weights and checkpoints in safetensors files |
 //! | `onnx` | not by default: models for ONNX Runtime and others |
+//! | `keras` | not by default: models of Keras 3 |
+//! | `npz` | not by default: arrays and weights in NumPy's files |
 //!
 //! # Determinism
 //!
@@ -105,7 +107,7 @@ pub mod losses;
 pub mod metrics;
 pub mod model;
 pub mod optimizers;
-#[cfg(feature = "safetensors")]
+#[cfg(any(feature = "keras", feature = "npz", feature = "safetensors"))]
 pub mod persist;
 #[cfg(feature = "plot")]
 pub mod plot;

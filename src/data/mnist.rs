@@ -144,7 +144,7 @@ fn find(dir: &Path, name: &str) -> Result<PathBuf> {
 }
 
 /// Pixels from 0 to 1, with one channel.
-fn scaled<T: Scalar>(images: Array3<u8>) -> Array4<T> {
+pub(super) fn scaled<T: Scalar>(images: Array3<u8>) -> Array4<T> {
     // 256 divisions rather than one a pixel, with the same bits.
     let quotients: [T; 256] = std::array::from_fn(|value| T::of(value as f64) / T::of(255.0));
     images.mapv(|pixel| quotients[usize::from(pixel)]).insert_axis(Axis(3))

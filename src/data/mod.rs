@@ -4,7 +4,7 @@
 //! |---|---|
 //! | inputs and targets together | [`Dataset`], whose targets are [`Targets`] |
 //! | class indices as rows of zeros and a one | [`one_hot`] |
-//! | MNIST, Fashion-MNIST and others in the same four files | [`Mnist`] |
+//! | MNIST, Fashion-MNIST and others in the same four files, or in an `.npz` file | [`Mnist`] |
 //! | any other IDX file | [`read_idx`] |
 //! | a training loop of one's own | [`epoch_order`] and [`Batches`] |
 
@@ -14,6 +14,8 @@ mod dataset;
 mod idx;
 #[cfg(feature = "datasets")]
 mod mnist;
+#[cfg(all(feature = "datasets", feature = "npz"))]
+mod mnist_npz;
 mod one_hot;
 mod shuffle;
 

@@ -1,0 +1,151 @@
+//! `model.weights.h5`: the weights of a model of Keras, in HDF5.
+//!
+//! A parameter is the dataset `layers/conv2d_1/vars/0`: the layer's class and its number among those of the class, as
+//! plywood counts too, and the parameter's number in the layer: 0 is the kernel, 1 the bias.
+//!
+//! The crate hdf5-reader reads the format. What it is given has been found whole by the archive's checksum. It is told
+//! to allocate no more than the file is long, and a panic of it, should a file be made to cause one, becomes an error.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use hdf5_reader::{Datatype, Hdf5File, OpenOptions};
+use hdf5_writer::{ByteOrder, DatasetBuilder, Hdf5Builder, WriteOptions};
+
+use super::super::failure::Failure;
+use crate::error::shape_text;
+use crate::model::Sequential;
+use crate::scalar::Scalar;
+
+/// The bytes of an HDF5 file.
+pub(super) struct Weights {
+    bytes: Vec<u8>,
+}
+
+impl Weights {
+    pub(super) fn new(bytes: Vec<u8>) -> Self {
+        Self { bytes }
+    }
+
+    /// The values of these parameters, one after the other. The file must have these, and in `layers` no other groups
+    /// than those named.
+    pub(super) fn read<T: Scalar>(
+        self,
+        groups: &BTreeSet<String>,
+        parameters: &[(String, Vec<usize>)],
+    ) -> Result<Vec<T>, Failure> {
+        // sizes have been found to have a product and a sum
+        let count: usize = parameters.iter().map(|(_, shape)| shape.iter().product::<usize>()).sum();
+        let (got, expected) = (self.bytes.len(), count.saturating_mul(size_of::<T>()));
+        if got < expected {
+            return Err(
+                format!("its weights have {got} bytes, expected at least {expected} for {count} parameters").into()
+            );
+        }
+        let read = || self.read_unguarded(groups, parameters, count);
+        match catch_unwind(AssertUnwindSafe(read)) {
+            Ok(result) => result,
+            Err(_) => Err("its weights are not a sound HDF5 file".to_owned().into()),
+        }
+    }
+
+    fn read_unguarded<T: Scalar>(
+        self,
+        groups: &BTreeSet<String>,
+        parameters: &[(String, Vec<usize>)],
+        count: usize,
+    ) -> Result<Vec<T>, Failure> {
+        let most = self.bytes.len();
+        let options = OpenOptions::default()
+            .with_chunk_cache_bytes(0)
+            .with_max_chunk_bytes(most)
+            .with_max_read_bytes(most)
+            .with_max_object_header_bytes(most);
+        let file = Hdf5File::from_vec_with_options(self.bytes, options)?;
+        let layers = file.root_group()?.group("layers")?;
+        if let Some(unexpected) = layers.member_names()?.0.into_iter().find(|name| !groups.contains(name)) {
+            return Err(format!("its weights have a layer {unexpected:?}, which its config.json has not").into());
+        }
+
+        let mut values = Vec::new();
+        let too_large = |_| io::Error::from(io::ErrorKind::OutOfMemory);
+        values.try_reserve_exact(count).map_err(too_large)?;
+        for parameters in parameters.chunk_by(|(a, _), (b, _)| split(a).0 == split(b).0) {
+            let layer = split(&parameters[0].0).0;
+            let vars = layers.group(layer)?.group("vars")?;
+            check_names(layer, vars.member_names()?.1, parameters.len())?;
+            for (name, shape) in parameters {
+                let dataset = vars.dataset(index_of(split(name).1))?;
+                if !dataset.shape().iter().copied().eq(shape.iter().map(|&size| size as u64)) {
+                    let got: Vec<usize> = dataset.shape().iter().map(|&size| size as usize).collect();
+                    let (got, expected) = (shape_text(&got), shape_text(shape));
+                    return Err(format!("its weights of {name} have the shape {got}, expected {expected}").into());
+                }
+                let &Datatype::FloatingPoint { size, .. } = dataset.dtype() else {
+                    return Err(
+                        format!("its weights of {name} are no floating-point numbers, expected {}", T::NAME).into()
+                    );
+                };
+                if usize::from(size) != size_of::<T>() {
+                    return Err(
+                        format!("its weights of {name} are numbers of {size} bytes, expected {}", T::NAME).into()
+                    );
+                }
+                match T::NAME {
+                    "float32" => values.extend(dataset.read_array::<f32>()?.into_iter().map(|x| T::of(x.into()))),
+                    _ => values.extend(dataset.read_array::<f64>()?.into_iter().map(T::of)),
+                }
+            }
+        }
+        Ok(values)
+    }
+}
+
+/// The layer's name and the parameter's.
+fn split(name: &str) -> (&str, &str) {
+    name.split_once('/').expect("a parameter's name is made of both")
+}
+
+/// The name of a parameter's dataset: its number in the layer.
+fn index_of(parameter: &str) -> &'static str {
+    match parameter {
+        "kernel" => "0",
+        _ => "1",
+    }
+}
+
+/// A layer's datasets must be as many as its parameters.
+fn check_names(layer: &str, mut got: Vec<String>, expected: usize) -> Result<(), String> {
+    got.sort();
+    let expected = &["0", "1"][..expected];
+    if got == expected {
+        return Ok(());
+    }
+    Err(format!("its weights of {layer} are {got:?}, expected {expected:?}"))
+}
+
+impl From<hdf5_reader::error::Error> for Failure {
+    fn from(error: hdf5_reader::error::Error) -> Self {
+        Self::Problem(format!("its weights cannot be read as HDF5 ({error})"))
+    }
+}
+
+/// The weights of a model as an HDF5 file.
+pub(super) fn encode<T: Scalar>(model: &Sequential<T>) -> io::Result<Vec<u8>> {
+    let mut file = Hdf5Builder::new();
+    for (name, values) in model.parameters() {
+        let (layer, parameter) = split(name);
+        let path = format!("layers/{layer}/vars/{}", index_of(parameter));
+        let shape: Vec<u64> = values.shape().iter().map(|&size| size as u64).collect();
+        let little = ByteOrder::LittleEndian;
+        let dataset = match T::NAME {
+            "float32" => DatasetBuilder::typed_with_order::<f32>(path, shape, little)
+                .raw_data(values.iter().flat_map(|x| x.to_f32().unwrap_or_default().to_le_bytes()).collect::<Vec<_>>()),
+            _ => DatasetBuilder::typed_with_order::<f64>(path, shape, little)
+                .raw_data(values.iter().flat_map(|x| x.to_f64().unwrap_or_default().to_le_bytes()).collect::<Vec<_>>()),
+        };
+        file = file.dataset(dataset);
+    }
+    file.into_plan().and_then(|plan| plan.encode(WriteOptions::default())).map_err(io::Error::other)
+}
