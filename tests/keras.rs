@@ -209,7 +209,7 @@ fn what_keras_has_not_is_not_written() {
     let path = scratch("not written.keras");
     let model = Sequential::input([3]).add(Foreign).build(0).unwrap();
     let error = model.save_keras(&path).unwrap_err();
-    assert_eq!(error.to_string(), "foreign: Foreign is not a layer of plywood's, so there is none in Keras");
+    assert_eq!(error.to_string(), "foreign: is a Foreign, no layer of the crate, so other libraries have none for it");
     let layer = Conv2D::new(1, 3).padding(Padding::symmetric(1));
     let model = Sequential::input([3, 3, 1]).add(layer).build(0).unwrap();
     let error = model.save_keras(&path).unwrap_err();
