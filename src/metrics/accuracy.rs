@@ -74,7 +74,7 @@ impl<T: Scalar> Metric<T> for Accuracy {
 
     fn update(&mut self, predictions: ArrayViewD<'_, T>, targets: &TargetsView<'_, T>) {
         for (prediction, class) in samples(&predictions, targets) {
-            self.right += u64::from(largest(&prediction).is_some_and(|predicted| Some(predicted) == class));
+            self.right += u64::from(largest(prediction).is_some_and(|predicted| Some(predicted) == class));
             self.seen += 1;
         }
     }

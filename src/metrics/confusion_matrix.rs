@@ -95,7 +95,7 @@ impl ConfusionMatrix {
             *self = Self { counts: Array2::zeros((classes, classes)), undecided: Array1::zeros(classes) };
         }
         for (prediction, class) in samples(predictions, targets) {
-            match (class, largest(&prediction)) {
+            match (class, largest(prediction)) {
                 (Some(class), Some(predicted)) => self.counts[[class, predicted]] += 1,
                 (Some(class), None) => self.undecided[class] += 1,
                 (None, _) => {}
