@@ -8,12 +8,12 @@
 
 mod common;
 
-use common::{Options, Outcome};
+use common::{CheckpointOptions, Outcome};
 use plywood::prelude::*;
 use plywood::report::Report;
 
 fn main() -> Outcome {
-    let options = Options::parse();
+    let options = CheckpointOptions::parse();
 
     // images of 28×28×1 pixels; labels become rows such as 0 0 1 0 0 0 0 0 0 0
     let data = options.load("data/mnist")?;
@@ -52,7 +52,7 @@ fn main() -> Outcome {
 
     let fit =
         Fit::epochs(options.epochs(10)).batch_size(options.batch_size(64)).shuffle(true).verbosity(Verbosity::Progress);
-    let history = trainer.fit(&train, &fit)?;
+    let history = options.fit(&mut trainer, &train, &fit)?;
 
     let out = options.out("cnn_mnist");
     history.write_csv(out.join("history.csv"))?;

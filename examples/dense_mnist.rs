@@ -8,12 +8,12 @@
 
 mod common;
 
-use common::{Options, Outcome};
+use common::{CheckpointOptions, Outcome};
 use plywood::prelude::*;
 use plywood::report::Report;
 
 fn main() -> Outcome {
-    let options = Options::parse();
+    let options = CheckpointOptions::parse();
 
     // images of 28×28×1 pixels become vectors of 784; labels become rows such as 0 0 1 0 0 0 0 0 0 0
     let data = options.load("data/mnist")?;
@@ -46,7 +46,7 @@ fn main() -> Outcome {
         .batch_size(options.batch_size(128))
         .shuffle(true)
         .verbosity(Verbosity::Progress);
-    let history = trainer.fit(&train, &fit)?;
+    let history = options.fit(&mut trainer, &train, &fit)?;
 
     let out = options.out("dense_mnist");
     history.write_csv(out.join("history.csv"))?;

@@ -75,6 +75,7 @@ use crate::scalar::Scalar;
 /// # Ok::<(), plywood::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub enum Initializer {
     /// All zero.

@@ -75,6 +75,7 @@
 //! | `json` | histories to and from JSON |
 //! | `plot` | [`plot`] and [`report`] |
 //! | `progress` | a bar while a model trains, on terminals |
+//! | `safetensors` | [`persist`]: models, weights and checkpoints in safetensors files |
 //! | `onnx` | not by default: models for ONNX Runtime and others |
 //!
 //! # Determinism

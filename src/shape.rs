@@ -22,6 +22,7 @@ pub(crate) fn elements(shape: &[usize]) -> Option<usize> {
 /// assert_eq!(Size2D::from([1, 5]), Size2D { height: 1, width: 5 });
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Size2D {
     /// Rows.
     pub height: usize,
@@ -57,6 +58,7 @@ impl From<[usize; 2]> for Size2D {
 ///
 /// A convolution pads with zeros, max-pooling with −∞.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub enum Padding {
     /// None.
     #[default]

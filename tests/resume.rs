@@ -505,7 +505,7 @@ fn every_byte_of_a_checkpoint_counts() {
         }
     };
     for (at, _) in good.iter().enumerate() {
-        for flip in [0x01, 0x20, 0x80, 0xff] {
+        for flip in [0x01, 0x80] {
             let mut bytes = good.clone();
             bytes[at] ^= flip;
             refused(&bytes, &format!("byte {at} ^ {flip:#x}"));
@@ -516,7 +516,7 @@ fn every_byte_of_a_checkpoint_counts() {
     fs::write(&path, &good).unwrap();
     trainer.load_checkpoint(&path).unwrap();
     assert_eq!(bits(trainer.model().values()), bits(trained.model().values()));
-    println!("{} bytes, each flipped in four ways and cut off", good.len());
+    println!("{} bytes, each flipped in two ways and cut off", good.len());
 }
 
 /// Set in the process that is killed: where it writes.

@@ -2,10 +2,13 @@
 #![allow(dead_code, unreachable_pub, reason = "each example is a program of its own and uses a part of this")]
 
 use std::fmt;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
+use plywood::callbacks::ModelCheckpoint;
 use plywood::data::Mnist;
+use plywood::prelude::*;
 use plywood::progress::spinner;
 
 /// What an example's `main` returns.
@@ -57,14 +60,17 @@ pub struct Options {
 impl Options {
     /// Reads the command line; a wrong one ends the program with a message and exit code 2.
     pub fn parse() -> Self {
-        let options = <Self as Parser>::parse();
-        if let Some(threads) = options.threads {
+        <Self as Parser>::parse().set_up()
+    }
+
+    fn set_up(self) -> Self {
+        if let Some(threads) = self.threads {
             rayon::ThreadPoolBuilder::new()
                 .num_threads(threads.into())
                 .build_global()
                 .expect("the thread pool is set up once, before anything else uses it");
         }
-        options
+        self
     }
 
     pub fn epochs(&self, default: u32) -> usize {
@@ -88,5 +94,45 @@ impl Options {
     pub fn out(&self, example: &str) -> PathBuf {
         let default = || Path::new(env!("CARGO_MANIFEST_DIR")).join("target").join(example);
         self.out.clone().unwrap_or_else(default)
+    }
+}
+
+/// The options of an example that trains one model: those of all, and checkpoints.
+#[derive(Debug, Parser)]
+pub struct CheckpointOptions {
+    #[command(flatten)]
+    options: Options,
+    /// File that the run is written to after every 100 steps and every epoch, so that it can go on from there
+    #[arg(long, value_name = "FILE")]
+    checkpoint: Option<PathBuf>,
+    /// Go on from the file of --checkpoint, if it is there, as if the run had never stopped
+    #[arg(long, requires = "checkpoint")]
+    resume: bool,
+}
+
+impl CheckpointOptions {
+    /// Reads the command line, as [`Options::parse`] does.
+    pub fn parse() -> Self {
+        let options = <Self as Parser>::parse();
+        Self { options: options.options.set_up(), ..options }
+    }
+
+    /// Trains, with checkpoints if they are asked for, and from the last one on if that is.
+    pub fn fit(&self, trainer: &mut Trainer, data: &Dataset, fit: &Fit<'_>) -> plywood::Result<History> {
+        let Some(file) = &self.checkpoint else { return trainer.fit(data, fit) };
+        if self.resume && file.exists() {
+            trainer.load_checkpoint(file)?;
+            println!("going on after step {}", trainer.step());
+        }
+        let (mut steps, mut epochs) = (ModelCheckpoint::new(file).every_steps(100), ModelCheckpoint::new(file));
+        trainer.fit_with(data, fit, &mut [&mut steps, &mut epochs])
+    }
+}
+
+impl Deref for CheckpointOptions {
+    type Target = Options;
+
+    fn deref(&self) -> &Options {
+        &self.options
     }
 }

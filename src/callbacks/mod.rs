@@ -5,7 +5,7 @@
 //! | [`EarlyStopping`] | ends training when a figure no longer improves, and can bring the best weights back |
 //! | [`LearningRateSchedule`] | sets the learning rate for each step: in stairs, exponential, cosine, with a warm-up |
 //! | [`ReduceLROnPlateau`] | lowers the learning rate when a figure no longer improves |
-//! | `ModelCheckpoint` | writes checkpoints: every so many epochs or steps, all, the last few or the best |
+//! | [`ModelCheckpoint`] | writes checkpoints: every so many epochs or steps, all, the last few or the best |
 //! | [`CsvLog`] | writes the figures of each epoch into a file as soon as they are there |
 //! | [`TimeBudget`] | ends training when its time is up |
 //! | [`on_epoch_end`], [`on_batch_end`] | a closure |

@@ -65,6 +65,7 @@ use crate::shape::{Geometry, Padding, Size2D, Window, elements};
 /// # Ok::<(), plywood::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Conv2D {
     pub(crate) filters: usize,
     pub(crate) kernel_size: Size2D,

@@ -56,6 +56,7 @@ use crate::shape::elements;
 /// ```
 #[doc(alias = "Linear")]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Dense {
     pub(crate) units: usize,
     pub(crate) activation: Activation,

@@ -32,6 +32,7 @@ use crate::shape::elements;
 /// # Ok::<(), plywood::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Flatten {}
 
 impl Flatten {

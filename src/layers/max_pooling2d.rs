@@ -47,6 +47,7 @@ use crate::shape::{Geometry, Padding, Size2D, Window};
 /// ```
 #[doc(alias = "MaxPool2d")]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct MaxPooling2D {
     pub(crate) pool_size: Size2D,
     pub(crate) strides: Option<Size2D>,

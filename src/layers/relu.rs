@@ -31,6 +31,7 @@ use crate::scalar::Scalar;
 /// # Ok::<(), plywood::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ReLU {}
 
 impl ReLU {

@@ -35,6 +35,7 @@ use crate::scalar::Scalar;
 /// # Ok::<(), plywood::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Softmax {}
 
 impl Softmax {

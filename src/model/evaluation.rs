@@ -63,13 +63,13 @@ impl<T: Scalar> Trainer<T> {
 
     /// What the metrics have counted of an epoch.
     pub(super) fn metric_states(&self) -> Result<Vec<State>> {
-        let state = |metric: &Box<dyn Metric<T>>| {
+        let states = self.metrics.iter().map(|metric| {
             metric.state().ok_or_else(|| {
                 let expected = "Some within an epoch: implement it, use evaluate_with, or save at the end of an epoch";
                 Error::invalid_parameter(metric.name(), "state", "None", expected)
             })
-        };
-        self.metrics.iter().map(state).collect()
+        });
+        states.collect()
     }
 
     /// Lets the metrics count on from these states; none at all leave them as they are.

@@ -11,7 +11,7 @@ use crate::scalar::Scalar;
 
 /// A layer of the crate.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "type", deny_unknown_fields)]
+#[serde(tag = "type")]
 pub(crate) enum BuiltIn {
     Dense(Dense),
     Conv2D(Conv2D),

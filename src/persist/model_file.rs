@@ -35,9 +35,13 @@ struct Architecture {
     seed: u64,
     /// Each layer's serde form: `{"type":"Dense","units":10,…}`, or `{"custom":"name","settings":…}`.
     layers: Vec<Value>,
-    /// The CRC-32 (IEEE) of the weights' bytes, one parameter after the other.
+    /// The CRC-32 (IEEE) of this text up to the comma before this key, and of the weights' bytes after it, one parameter
+    /// after the other.
     crc32: u32,
 }
+
+/// What comes between the two in the text.
+const BEFORE_CRC32: &str = ",\"crc32\":";
 
 /// A layer of another crate.
 #[derive(Debug, Deserialize)]
@@ -139,22 +143,26 @@ impl<T: Scalar> Sequential<T> {
     /// [`Error::Layer`] for a layer that is neither the crate's nor one of these; [`Error::Io`].
     pub fn save_with(&self, path: impl AsRef<Path>, custom: &CustomLayers<T>) -> Result<()> {
         let tensors: Vec<NewTensor> = parameters("", self.layout(), self.values()).collect();
-        let architecture = Architecture {
+        let mut architecture = Architecture {
             format: "model".to_owned(),
             version: VERSION,
             input: self.input_shape().to_vec(),
             seed: self.seed(),
             layers: self.layers().iter().map(|layer| form(layer, custom)).collect::<Result<_>>()?,
-            crc32: crc32(tensors.iter().map(NewTensor::bytes)),
+            crc32: 0,
         };
-        let json = serde_json::to_string(&architecture).expect("numbers, texts and lists are JSON");
+        let text = |architecture: &Architecture| {
+            serde_json::to_string(architecture).expect("numbers, texts and lists are JSON")
+        };
+        architecture.crc32 = crc32(&text(&architecture), tensors.iter().map(NewTensor::bytes));
+        let json = text(&architecture);
         write_tensors(path.as_ref(), &tensors, Some((KEY, json)))
     }
 
     /// The model of a file that [`save`](Self::save) wrote. One of `f32` can be loaded as one of `f64`.
     ///
     /// Everything is checked before the model is made: the file's form, the architecture, and that there is a tensor of
-    /// the right shape and type for each parameter, and nothing else, whose bytes are those that were saved.
+    /// the right shape and type for each parameter, and nothing else; a checksum covers all of it.
     ///
     /// # Errors
     ///
@@ -188,10 +196,10 @@ impl<T: Scalar> Sequential<T> {
         let model = model.plan()?;
         check_weights::<T>(&file, model.layout(), LoadWeights::new())?;
         let tensors = || model.layout().entries().iter().filter_map(|entry| file.tensor(entry.name()));
-        if crc32(tensors().map(|tensor| tensor.bytes())) != saved {
+        if crc32(json, tensors().map(|tensor| tensor.bytes())) != saved {
             return Err(file.error(
-                "its weights are not those that were saved with its layers: it is damaged, or another program has changed \
-                 them; build the model and use load_weights if that was meant",
+                "its checksum differs: it is damaged, or another program has changed it; build the model and use \
+                 load_weights if that was meant",
             ));
         }
         let mut values = vec![];
@@ -263,10 +271,11 @@ impl<T: Scalar> Sequential<T> {
     }
 }
 
-/// The checksum of bytes that come in pieces.
-fn crc32<'b>(pieces: impl Iterator<Item = &'b [u8]>) -> u32 {
+/// The checksum of a description, without the checksum in it, and of the weights.
+fn crc32<'b>(json: &str, weights: impl Iterator<Item = &'b [u8]>) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
-    pieces.for_each(|piece| hasher.update(piece));
+    hasher.update(json.rsplit_once(BEFORE_CRC32).map_or(json, |(before, _)| before).as_bytes());
+    weights.for_each(|weights| hasher.update(weights));
     hasher.finalize()
 }
 

@@ -409,7 +409,7 @@ mod tests {
             (file(&wrapping, 8), "overflow computing buffer size from shape and/or element type"),
             (
                 file(&format!("{{{}}}", tensor("a", "[2]", far, u64::MAX)), 8),
-                "it has 91 bytes, expected more than can be; is it complete?",
+                "it has 108 bytes, expected more than can be; is it complete?",
             ),
         ] {
             let problem = problem(bytes);

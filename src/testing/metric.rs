@@ -138,7 +138,7 @@ fn counts_on(
     value(metric, predictions, targets, [&*first]);
     let state = metric.state().ok_or("there is one at some times only")?;
     // what it has seen since must not count
-    value(metric, predictions, targets, [&*rest]);
+    value(metric, predictions, targets, [&*first, &*rest]);
     metric.restore(&state).map_err(|error| error.to_string())?;
     if metric.state() != Some(state) {
         return Err("another one after it was given back".to_owned());
