@@ -98,6 +98,7 @@
 #![forbid(unsafe_code)]
 
 pub mod callbacks;
+mod compiled;
 pub mod data;
 mod error;
 pub mod initializers;

@@ -10,7 +10,7 @@ use ndarray::ScalarOperand;
 use num_traits::{Float, FromPrimitive, NumAssign};
 use pulp::Simd;
 
-use crate::kernels::compiled::Compiled;
+use crate::compiled::Compiled;
 use crate::kernels::math::Transcendental;
 
 /// A number that models compute with: `f32` (the default everywhere) or `f64` (for checks of correctness).

@@ -51,7 +51,7 @@ const GROUP_ELEMENTS: usize = 1 << 22;
 
 /// A convolution over images of one shape.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Convolution {
+pub struct Convolution {
     pub(crate) geometry: Geometry,
     pub(crate) filters: usize,
     pub(crate) relu: bool,

@@ -15,7 +15,7 @@ const FEATURE_TILES: usize = 8;
 
 /// A matrix product with a bias and a ReLU, over `inputs` features, to `units`.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct DenseKernel {
+pub struct DenseKernel {
     pub(crate) inputs: usize,
     pub(crate) units: usize,
     pub(crate) relu: bool,

@@ -30,18 +30,6 @@ pub(crate) fn max_pool<T: Scalar>(
     y: &mut [T],
     argmax: Option<&mut [u32]>,
 ) {
-    T::max_pool(geometry, x, first, rows, y, argmax);
-}
-
-/// The loops of [`max_pool`].
-pub(super) fn max_pool_rows<T: Scalar>(
-    geometry: &Geometry,
-    x: &[T],
-    first: usize,
-    rows: Range<usize>,
-    y: &mut [T],
-    argmax: Option<&mut [u32]>,
-) {
     match argmax {
         Some(argmax) => vectorized(
             #[inline(always)]

@@ -12,6 +12,7 @@ use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
 
+use super::dispatch::dispatch;
 use super::tile::{Lattice, Walk, load, store};
 use crate::scalar::Scalar;
 
@@ -124,7 +125,7 @@ impl<'a, T: Scalar> Entries<'a, T> {
 
 /// `dkernel[f] (+)= Σ dy · window`, pixels ascending.
 #[derive(Debug)]
-pub struct WeightGradient<'a, T> {
+pub(crate) struct WeightGradient<'a, T> {
     pub(crate) entries: &'a Entries<'a, T>,
     /// The padded image.
     pub(crate) x: &'a [T],
@@ -136,7 +137,7 @@ pub struct WeightGradient<'a, T> {
 
 impl<T: Scalar> WeightGradient<'_, T> {
     pub(crate) fn run(self) {
-        T::weight_gradient(self);
+        dispatch(self);
     }
 
     /// As many vectors of one segment of a filter's weights as `N`; `len` is less than that only for the last, shorter one.
@@ -189,7 +190,7 @@ impl<T: Scalar> WithSimd for WeightGradient<'_, T> {
 
 /// `dx[window] += Σ dy · kernel`: segment by segment of the window, in each the pixels, in each the filters ascending.
 #[derive(Debug)]
-pub struct InputGradient<'a, T> {
+pub(crate) struct InputGradient<'a, T> {
     pub(crate) entries: &'a Entries<'a, T>,
     /// The pixels to go through.
     pub(crate) pixels: Range<usize>,
@@ -203,7 +204,7 @@ pub struct InputGradient<'a, T> {
 
 impl<T: Scalar> InputGradient<'_, T> {
     pub(crate) fn run(self) {
-        T::input_gradient(self);
+        dispatch(self);
     }
 
     #[inline(always)]

@@ -12,6 +12,7 @@
 
 use pulp::{Simd, WithSimd};
 
+use super::dispatch::dispatch;
 use crate::scalar::Scalar;
 
 /// Rows of a tile. With two vectors a row these are 12 accumulators: enough to hide the latency of two multiply-add
@@ -197,7 +198,7 @@ impl<T: Scalar> Epilogue<'_, T> {
 
 /// C = A·B.
 #[derive(Debug)]
-pub struct Product<'a, T> {
+pub(crate) struct Product<'a, T> {
     pub(crate) a: &'a [T],
     pub(crate) a_rows: Lattice,
     pub(crate) walk: Walk,
@@ -215,7 +216,7 @@ pub struct Product<'a, T> {
 impl<T: Scalar> Product<'_, T> {
     /// Computes it on this thread.
     pub(crate) fn run(self) {
-        T::product(self);
+        dispatch(self);
     }
 }
 

@@ -13,7 +13,6 @@ use super::{
 use crate::error::{Error, Result};
 use crate::initializers::Initializer;
 use crate::kernels::convolution::Convolution;
-use crate::kernels::softmax::{softmax_backward_in_place, softmax_in_place};
 use crate::model::Block;
 use crate::scalar::Scalar;
 use crate::shape::{Geometry, Padding, Size2D, Window, elements};
@@ -195,19 +194,19 @@ impl<T: Scalar> Layer<T> for Conv2D {
     }
 
     fn prepare(&self, input: &[usize], parameters: Block<'_, T>, prepared: &mut [T]) {
-        self.convolution(input).prepare(kernel_and_bias(parameters).0, prepared);
+        T::convolution_prepare(&self.convolution(input), kernel_and_bias(parameters).0, prepared);
     }
 
     fn forward(&self, pass: Forward<'_, T>) {
         let y = forward(&self.convolution(&pass.x.shape()[1..]), pass);
         if self.activation == Activation::Softmax {
-            softmax_in_place(y, self.filters);
+            T::softmax_in_place(y, self.filters);
         }
     }
 
     fn backward(&self, mut pass: Backward<'_, T>) {
         if self.activation == Activation::Softmax {
-            softmax_backward_in_place(slice(pass.y.view()), slice_mut(pass.dy.view_mut()), self.filters);
+            T::softmax_backward_in_place(slice(pass.y.view()), slice_mut(pass.dy.view_mut()), self.filters);
         }
         backward(&self.convolution(&pass.x.shape()[1..]), pass);
     }
@@ -247,14 +246,15 @@ pub(super) fn forward<'a, T: Scalar>(convolution: &Convolution, pass: Forward<'a
     let argmax = pass.training.and_then(|_| pass.scratch.indices.get_mut(..convolution.kept_indices(batch)));
     let argmax = argmax.filter(|argmax| !argmax.is_empty());
     let y = slice_mut(pass.y);
-    convolution.forward(slice(pass.x), pass.prepared, bias, y, argmax, pass.scratch.values);
+    T::convolution_forward(convolution, slice(pass.x), pass.prepared, bias, y, argmax, pass.scratch.values);
     y
 }
 
 pub(super) fn backward<T: Scalar>(convolution: &Convolution, pass: Backward<'_, T>) {
     let (kernel, _) = kernel_and_bias(pass.parameters);
     let (dkernel, dbias) = kernel_and_bias_mut(pass.gradients);
-    convolution.backward(
+    T::convolution_backward(
+        convolution,
         slice(pass.x),
         slice(pass.y),
         kernel,

@@ -12,7 +12,6 @@ use super::{
 use crate::error::{Error, Result};
 use crate::initializers::Initializer;
 use crate::kernels::dense::DenseKernel;
-use crate::kernels::softmax::{softmax_backward_in_place, softmax_in_place};
 use crate::model::Block;
 use crate::scalar::Scalar;
 use crate::shape::elements;
@@ -148,16 +147,16 @@ impl<T: Scalar> Layer<T> for Dense {
     }
 
     fn prepare(&self, input: &[usize], parameters: Block<'_, T>, prepared: &mut [T]) {
-        self.kernel(input[0]).prepare(kernel_and_bias(parameters).0, prepared);
+        T::dense_prepare(&self.kernel(input[0]), kernel_and_bias(parameters).0, prepared);
     }
 
     fn forward(&self, pass: Forward<'_, T>) {
         let kernel = self.kernel(pass.x.shape()[1]);
         let (_, bias) = kernel_and_bias(pass.parameters);
         let y = slice_mut(pass.y);
-        kernel.forward(slice(pass.x), pass.prepared, bias, y);
+        T::dense_forward(&kernel, slice(pass.x), pass.prepared, bias, y);
         if self.activation == Activation::Softmax {
-            softmax_in_place(y, self.units);
+            T::softmax_in_place(y, self.units);
         }
     }
 
@@ -166,9 +165,10 @@ impl<T: Scalar> Layer<T> for Dense {
         let (dkernel, dbias) = kernel_and_bias_mut(pass.gradients);
         let (y, dy) = (slice(pass.y), slice_mut(pass.dy));
         if self.activation == Activation::Softmax {
-            softmax_backward_in_place(y, dy, self.units);
+            T::softmax_backward_in_place(y, dy, self.units);
         }
-        self.kernel(pass.x.shape()[1]).backward(
+        T::dense_backward(
+            &self.kernel(pass.x.shape()[1]),
             slice(pass.x),
             y,
             kernel,

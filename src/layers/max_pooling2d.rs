@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{Backward, Forward, Layer, Phase, Plan, Scratch, slice, slice_mut};
 use crate::error::{Error, Result};
 use crate::kernels::parallel::{Chunks, MIN_ELEMENTS, each_task};
-use crate::kernels::pooling::{max_pool, scatter_to_argmax};
+use crate::kernels::pooling::scatter_to_argmax;
 use crate::scalar::Scalar;
 use crate::shape::{Geometry, Padding, Size2D, Window};
 
@@ -128,7 +128,7 @@ impl<T: Scalar> Layer<T> for MaxPooling2D {
             for (i, y) in y.slice.chunks_exact_mut(output_len).enumerate() {
                 let x = &x[(task * images + i) * input_len..][..input_len];
                 let argmax = argmax.as_deref_mut().map(|argmax| &mut argmax[i * output_len..][..output_len]);
-                max_pool(&geometry, x, 0, 0..geometry.output[0], y, argmax);
+                T::max_pool(&geometry, x, 0, 0..geometry.output[0], y, argmax);
             }
         });
     }

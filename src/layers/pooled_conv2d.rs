@@ -50,7 +50,7 @@ impl<T: Scalar> Layer<T> for PooledConv2D {
     }
 
     fn prepare(&self, input: &[usize], parameters: Block<'_, T>, prepared: &mut [T]) {
-        self.kernel(input).prepare(kernel_and_bias(parameters).0, prepared);
+        T::convolution_prepare(&self.kernel(input), kernel_and_bias(parameters).0, prepared);
     }
 
     fn forward(&self, pass: Forward<'_, T>) {

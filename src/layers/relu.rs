@@ -4,7 +4,6 @@ use serde::{Deserialize, Serialize};
 
 use super::{Backward, Forward, Layer, Plan, slice, slice_mut};
 use crate::error::Result;
-use crate::kernels::elementwise::{relu, relu_gradient};
 use crate::scalar::Scalar;
 
 /// Cuts off what is below zero.
@@ -51,12 +50,12 @@ impl<T: Scalar> Layer<T> for ReLU {
     }
 
     fn forward(&self, pass: Forward<'_, T>) {
-        relu(slice(pass.x), slice_mut(pass.y));
+        T::relu_forward(slice(pass.x), slice_mut(pass.y));
     }
 
     fn backward(&self, pass: Backward<'_, T>) {
         if let Some(dx) = pass.dx {
-            relu_gradient(slice(pass.y), slice_mut(pass.dy), slice_mut(dx));
+            T::relu_backward(slice(pass.y), slice_mut(pass.dy), slice_mut(dx));
         }
     }
 }

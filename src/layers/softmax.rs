@@ -4,7 +4,6 @@ use serde::{Deserialize, Serialize};
 
 use super::{Backward, Forward, Layer, Plan, slice, slice_mut};
 use crate::error::{Error, Result};
-use crate::kernels::softmax::{softmax, softmax_backward};
 use crate::scalar::Scalar;
 
 /// Turns logits into probabilities that sum to 1.
@@ -64,13 +63,13 @@ impl<T: Scalar> Layer<T> for Softmax {
 
     fn forward(&self, pass: Forward<'_, T>) {
         let classes = *pass.x.shape().last().expect("the input shape was planned");
-        softmax(slice(pass.x), slice_mut(pass.y), classes);
+        T::softmax(slice(pass.x), slice_mut(pass.y), classes);
     }
 
     fn backward(&self, pass: Backward<'_, T>) {
         if let Some(dx) = pass.dx {
             let classes = *pass.y.shape().last().expect("the input shape was planned");
-            softmax_backward(slice(pass.y), slice_mut(pass.dy), slice_mut(dx), classes);
+            T::softmax_backward(slice(pass.y), slice_mut(pass.dy), slice_mut(dx), classes);
         }
     }
 }

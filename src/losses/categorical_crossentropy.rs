@@ -130,6 +130,22 @@ impl Default for CategoricalCrossentropy {
     }
 }
 
+impl CategoricalCrossentropy {
+    /// What [`Loss::evaluate`] does.
+    pub(crate) fn run<T: Scalar>(&self, pass: LossPass<'_, T>) {
+        let from_logits = self.from_logits || pass.from_logits;
+        let batch = T::of(pass.losses.len() as f64);
+        let classes = pass.y.len() / pass.losses.len().max(1);
+        let smoothing = Smoothing::new(self.label_smoothing, classes);
+        Rows::run(pass, |rows| {
+            vectorized(
+                #[inline(always)]
+                || if from_logits { logits(rows, smoothing, batch) } else { probabilities(rows, smoothing, batch) },
+            );
+        });
+    }
+}
+
 impl<T: Scalar> Loss<T> for CategoricalCrossentropy {
     fn name(&self) -> &'static str {
         NAME
@@ -147,16 +163,7 @@ impl<T: Scalar> Loss<T> for CategoricalCrossentropy {
     }
 
     fn evaluate(&self, pass: LossPass<'_, T>) {
-        let from_logits = self.from_logits || pass.from_logits;
-        let batch = T::of(pass.losses.len() as f64);
-        let classes = pass.y.len() / pass.losses.len().max(1);
-        let smoothing = Smoothing::new(self.label_smoothing, classes);
-        Rows::run(pass, |rows| {
-            vectorized(
-                #[inline(always)]
-                || if from_logits { logits(rows, smoothing, batch) } else { probabilities(rows, smoothing, batch) },
-            );
-        });
+        T::categorical_crossentropy(self, pass);
     }
 }
 

@@ -50,6 +50,19 @@ use crate::scalar::Scalar;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct MeanSquaredError;
 
+impl MeanSquaredError {
+    /// What [`Loss::evaluate`] does.
+    pub(crate) fn run<T: Scalar>(pass: LossPass<'_, T>) {
+        let batch = pass.losses.len();
+        Rows::run(pass, |rows| {
+            vectorized(
+                #[inline(always)]
+                || evaluate(rows, batch),
+            );
+        });
+    }
+}
+
 impl<T: Scalar> Loss<T> for MeanSquaredError {
     fn name(&self) -> &'static str {
         "mean_squared_error"
@@ -70,13 +83,7 @@ impl<T: Scalar> Loss<T> for MeanSquaredError {
     }
 
     fn evaluate(&self, pass: LossPass<'_, T>) {
-        let batch = pass.losses.len();
-        Rows::run(pass, |rows| {
-            vectorized(
-                #[inline(always)]
-                || evaluate(rows, batch),
-            );
-        });
+        T::mean_squared_error(pass);
     }
 }
 

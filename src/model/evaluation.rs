@@ -53,6 +53,11 @@ impl<T: Scalar> Trainer<T> {
     /// As [`train_step`](Self::train_step), but for a loss that is not finite, which is returned.
     /// [`Error::InvalidParameter`] within an epoch, if a metric has no [`state`](Metric::state) to go on from.
     pub fn evaluate(&mut self, data: &Dataset<T>) -> Result<Evaluation> {
+        T::evaluate(self, data)
+    }
+
+    /// What [`evaluate`](Self::evaluate) does.
+    pub(crate) fn evaluate_data(&mut self, data: &Dataset<T>) -> Result<Evaluation> {
         self.check_model()?;
         self.check("evaluate", data.inputs().shape(), &data.targets().view())?;
         let counted = if self.in_epoch { self.metric_states()? } else { vec![] };

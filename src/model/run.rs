@@ -56,6 +56,16 @@ impl<T: Scalar> Trainer<T> {
         fit: &Fit<'_, T>,
         callbacks: &mut [&mut dyn Callback<T>],
     ) -> Result<History> {
+        T::fit(self, data, fit, callbacks)
+    }
+
+    /// What [`fit_with`](Self::fit_with) does.
+    pub(crate) fn train(
+        &mut self,
+        data: &Dataset<T>,
+        fit: &Fit<'_, T>,
+        callbacks: &mut [&mut dyn Callback<T>],
+    ) -> Result<History> {
         for (parameter, value) in [("epochs", fit.epochs), ("batch_size", fit.batch_size)] {
             if value == 0 {
                 return Err(Error::invalid_parameter("fit", parameter, value, "at least 1"));

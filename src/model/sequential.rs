@@ -132,6 +132,11 @@ impl<T: Scalar> SequentialBuilder<T> {
     /// The first problem, by the name of its layer: [`Error::InputShape`], [`Error::WindowTooLarge`],
     /// [`Error::InvalidParameter`], [`Error::TooLarge`]; [`Error::EmptyModel`] without layers.
     pub fn build(self, seed: u64) -> Result<Sequential<T>> {
+        T::build(self, seed)
+    }
+
+    /// What [`build`](Self::build) does.
+    pub(crate) fn plan_and_draw(self, seed: u64) -> Result<Sequential<T>> {
         self.plan()?.draw(seed)
     }
 

@@ -137,6 +137,25 @@ impl Adam {
     }
 }
 
+impl Adam {
+    /// What [`Optimizer::update`] does.
+    pub(crate) fn run<T: Scalar>(&self, piece: Update<'_, '_, T>) {
+        let rule = Rule::new(self, piece.step);
+        let (w, g) = (piece.parameters, piece.gradients);
+        match piece.slots {
+            [m, v] => vectorized(
+                #[inline(always)]
+                || rule.plain(w, g, m, v),
+            ),
+            [m, v, largest] => vectorized(
+                #[inline(always)]
+                || rule.amsgrad(w, g, m, v, largest),
+            ),
+            slots => panic!("Adam asked for other than {} slots", slots.len()),
+        }
+    }
+}
+
 impl<T: Scalar> Optimizer<T> for Adam {
     fn name(&self) -> &'static str {
         "Adam"
@@ -163,13 +182,7 @@ impl<T: Scalar> Optimizer<T> for Adam {
     }
 
     fn update(&self, piece: Update<'_, '_, T>) {
-        let rule = Rule::new(self, piece.step);
-        let (w, g) = (piece.parameters, piece.gradients);
-        match piece.slots {
-            [m, v] => vectorized(|| rule.plain(w, g, m, v)),
-            [m, v, largest] => vectorized(|| rule.amsgrad(w, g, m, v, largest)),
-            slots => panic!("Adam asked for other than {} slots", slots.len()),
-        }
+        T::adam(self, piece);
     }
 }
 

@@ -156,6 +156,33 @@ impl RMSprop {
     }
 }
 
+impl RMSprop {
+    /// What [`Optimizer::update`] does.
+    pub(crate) fn run<T: Scalar>(&self, piece: Update<'_, '_, T>) {
+        let rule = Rule::new(self);
+        let (w, g) = (piece.parameters, piece.gradients);
+        match (piece.slots, self.has_momentum()) {
+            ([v], _) => vectorized(
+                #[inline(always)]
+                || rule.plain(w, g, v),
+            ),
+            ([v, m], true) => vectorized(
+                #[inline(always)]
+                || rule.with_momentum(w, g, v, m),
+            ),
+            ([v, mean], false) => vectorized(
+                #[inline(always)]
+                || rule.centered(w, g, v, mean),
+            ),
+            ([v, m, mean], _) => vectorized(
+                #[inline(always)]
+                || rule.centered_with_momentum(w, g, v, m, mean),
+            ),
+            (slots, _) => panic!("RMSprop asked for other than {} slots", slots.len()),
+        }
+    }
+}
+
 impl<T: Scalar> Optimizer<T> for RMSprop {
     fn name(&self) -> &'static str {
         "RMSprop"
@@ -182,27 +209,7 @@ impl<T: Scalar> Optimizer<T> for RMSprop {
     }
 
     fn update(&self, piece: Update<'_, '_, T>) {
-        let rule = Rule::new(self);
-        let (w, g) = (piece.parameters, piece.gradients);
-        match (piece.slots, self.has_momentum()) {
-            ([v], _) => vectorized(
-                #[inline(always)]
-                || rule.plain(w, g, v),
-            ),
-            ([v, m], true) => vectorized(
-                #[inline(always)]
-                || rule.with_momentum(w, g, v, m),
-            ),
-            ([v, mean], false) => vectorized(
-                #[inline(always)]
-                || rule.centered(w, g, v, mean),
-            ),
-            ([v, m, mean], _) => vectorized(
-                #[inline(always)]
-                || rule.centered_with_momentum(w, g, v, m, mean),
-            ),
-            (slots, _) => panic!("RMSprop asked for other than {} slots", slots.len()),
-        }
+        T::rmsprop(self, piece);
     }
 }
 

@@ -104,6 +104,29 @@ impl SGD {
     }
 }
 
+impl SGD {
+    /// What [`Optimizer::update`] does.
+    pub(crate) fn run<T: Scalar>(&self, piece: Update<'_, '_, T>) {
+        let rule = Rule::new(self);
+        let (w, g) = (piece.parameters, piece.gradients);
+        match piece.slots {
+            [] => vectorized(
+                #[inline(always)]
+                || rule.plain(w, g),
+            ),
+            [m] if self.nesterov => vectorized(
+                #[inline(always)]
+                || rule.nesterov(w, g, m),
+            ),
+            [m] => vectorized(
+                #[inline(always)]
+                || rule.with_momentum(w, g, m),
+            ),
+            slots => panic!("SGD asked for other than {} slots", slots.len()),
+        }
+    }
+}
+
 impl<T: Scalar> Optimizer<T> for SGD {
     fn name(&self) -> &'static str {
         "SGD"
@@ -128,23 +151,7 @@ impl<T: Scalar> Optimizer<T> for SGD {
     }
 
     fn update(&self, piece: Update<'_, '_, T>) {
-        let rule = Rule::new(self);
-        let (w, g) = (piece.parameters, piece.gradients);
-        match piece.slots {
-            [] => vectorized(
-                #[inline(always)]
-                || rule.plain(w, g),
-            ),
-            [m] if self.nesterov => vectorized(
-                #[inline(always)]
-                || rule.nesterov(w, g, m),
-            ),
-            [m] => vectorized(
-                #[inline(always)]
-                || rule.with_momentum(w, g, m),
-            ),
-            slots => panic!("SGD asked for other than {} slots", slots.len()),
-        }
+        T::sgd(self, piece);
     }
 }
 
