@@ -3,18 +3,23 @@
 //!     cargo bench --bench roofline
 //!
 //! The peak is measured in the same process, before and after, with independent chains of fused multiply-adds that fill
-//! the registers. Times are medians. Each pass's result is checked against a plain sum before it is timed.
+//! the registers. Times are medians. What the passes computed is checked: a layer is linear in its input and in its
+//! kernel, so Σ dy·(y − bias), Σ dx·x and Σ dkernel·kernel are the same number. At the end of each table are the training
+//! steps of the two models of the examples.
 
 use std::hint::black_box;
 use std::time::Instant;
 
 use plywood::layers::{Conv2D, Dense, Layer};
+use plywood::model::SequentialBuilder;
+use plywood::ndarray::{Array1, ArrayD};
+use plywood::prelude::*;
 use plywood::testing::{LayerRun, instruction_set};
 use pulp::{Arch, Simd, WithSimd};
 use rayon::ThreadPool;
 
 /// Seconds for which each figure is measured.
-const SECONDS: f64 = 0.12;
+const SECONDS: f64 = 0.08;
 
 /// Sixteen independent chains, so that neither of two units with a latency of 4 cycles waits.
 struct Chains(usize);
@@ -60,7 +65,7 @@ impl WithSimd for Lanes {
 fn median(mut call: impl FnMut()) -> f64 {
     call();
     let (start, mut times) = (Instant::now(), vec![]);
-    while times.len() < 5 || start.elapsed().as_secs_f64() < SECONDS {
+    while times.len() < 3 || start.elapsed().as_secs_f64() < SECONDS {
         let before = Instant::now();
         call();
         times.push(before.elapsed().as_secs_f64());
@@ -99,13 +104,13 @@ fn passes(
     let mut run = LayerRun::<f32>::new(layer, sample, batch, 1).expect("the shapes fit");
     let pattern = |i: usize| ((i * 7919) % 101) as f32 / 101.0 - 0.5;
     run.x_mut().iter_mut().enumerate().for_each(|(i, x)| *x = pattern(i));
-    run.dy_mut().iter_mut().enumerate().for_each(|(i, dy)| *dy = pattern(i + 13));
+    let dy: Vec<f32> = (0..run.y().len()).map(|i| pattern(i + 13)).collect();
+    run.dy_mut().iter_mut().zip(&dy).for_each(|(to, &dy)| *to = dy);
     pool.install(|| {
         let forward = median(|| run.forward());
-        assert!(run.y().iter().all(|y| y.is_finite()));
         let weights = median(|| run.backward(false));
         let both = median(|| run.backward(true));
-        assert!(run.dx().iter().all(|dx| dx.is_finite()) && run.gradients().iter().all(|g| g.is_finite()));
+        check(name, &run, &dy);
         let figure = |pass: &str, seconds| Figure {
             name: format!("{name}, {pass}"),
             images: batch,
@@ -120,6 +125,40 @@ fn passes(
     })
 }
 
+/// Compares the three passes with one another, and fails if they do not fit together.
+fn check(name: &str, run: &LayerRun<f32>, dy: &[f32]) {
+    let dot = |a: &mut dyn Iterator<Item = &f32>, b: &mut dyn Iterator<Item = &f32>| -> (f64, f64) {
+        a.zip(b)
+            .map(|(&a, &b)| f64::from(a) * f64::from(b))
+            .fold((0.0, 0.0), |(sum, size), x| (sum + x, size + x.abs()))
+    };
+    let units = run.y().shape()[run.y().ndim() - 1];
+    let (kernel, bias) = run.parameters().split_at(run.parameters().len() - units);
+    let output = dot(&mut dy.iter(), &mut run.y().iter());
+    let (shift, _) = dot(&mut dy.iter(), &mut bias.iter().cycle());
+    let input = dot(&mut run.dx().iter(), &mut run.x().iter());
+    let weights = dot(&mut run.gradients().iter(), &mut kernel.iter());
+    let expected = output.0 - shift;
+    assert!(output.1 > 0.0, "{name}: computed nothing");
+    for (pass, (got, size)) in [("input gradient", input), ("weight gradient", weights)] {
+        assert!((got - expected).abs() < 1e-4 * size.max(output.1), "{name}, {pass}: {got}, expected {expected}");
+    }
+}
+
+/// The training step of a model.
+fn step(name: &str, model: SequentialBuilder, batch: usize, pool: &ThreadPool) -> String {
+    let model = model.build(1).expect("the shapes fit");
+    let shape = [&[batch], model.input_shape()].concat();
+    let x = (0..shape.iter().product()).map(|i: usize| (i * 7919 % 101) as f32 / 101.0).collect();
+    let x = ArrayD::from_shape_vec(shape, x).expect("as many numbers as the shape has");
+    let y = Array1::from_shape_fn(batch, |i| i % 10);
+    let mut trainer = model.compile(RMSprop::default(), CategoricalCrossentropy::default());
+    let mut losses = vec![];
+    let seconds = pool.install(|| median(|| losses.push(trainer.train_step(&x, &y).expect("the batch fits"))));
+    assert!(losses.len() > 1 && losses.iter().all(|loss| loss.is_finite()) && losses.last() < losses.first());
+    format!("{name:40} {:9.3} ms {:10.0} images/s", seconds * 1e3, batch as f64 / seconds)
+}
+
 fn main() {
     let all = std::thread::available_parallelism().map_or(1, |n| n.get());
     for threads in if all > 1 { vec![1, all] } else { vec![1] } {
@@ -132,8 +171,25 @@ fn main() {
         figures.extend(passes("conv3 5×5×64→64", Conv2D::new(64, 3), &[5, 5, 64], 64, conv(64, 64, 3), &pool));
         figures.extend(passes("conv 56×56×64→64", Conv2D::new(64, 3), &[56, 56, 64], 8, conv(64, 64, 54), &pool));
         figures.extend(passes("conv 224×224×64→64", Conv2D::new(64, 3), &[224, 224, 64], 8, conv(64, 64, 222), &pool));
+        let strided = Conv2D::new(64, 3).strides(2);
+        figures.extend(passes("conv 56×56×64→64, strides 2", strided, &[56, 56, 64], 8, conv(64, 64, 27), &pool));
         figures.extend(passes("dense 784→512", Dense::new(512), &[784], 128, 784.0 * 512.0, &pool));
         figures.extend(passes("dense 512→10", Dense::new(10), &[512], 128, 5120.0, &pool));
+        let convolution = |filters| Conv2D::new(filters, 3).activation(Activation::ReLU);
+        let dense = Sequential::input([784])
+            .add(Dense::new(512).activation(Activation::ReLU))
+            .add(Dense::new(10).activation(Activation::Softmax));
+        let cnn = Sequential::input([28, 28, 1])
+            .add(convolution(32))
+            .add(MaxPooling2D::new(2))
+            .add(convolution(64))
+            .add(MaxPooling2D::new(2))
+            .add(convolution(64))
+            .add(Flatten::new())
+            .add(Dense::new(64).activation(Activation::ReLU))
+            .add(Dense::new(10).activation(Activation::Softmax));
+        let steps =
+            [step("dense model, training step", dense, 128, &pool), step("cnn model, training step", cnn, 64, &pool)];
         let after = peak(&pool);
         println!("{threads} threads, {}, peak {before:.1} GFLOP/s before, {after:.1} after", instruction_set());
         for figure in figures {
@@ -147,5 +203,6 @@ fn main() {
                 200.0 * rate / (before + after)
             );
         }
+        steps.iter().for_each(|step| println!("{step}"));
     }
 }

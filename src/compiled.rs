@@ -22,6 +22,7 @@ use crate::shape::Geometry;
 macro_rules! compiled {
     ($($(#[$doc:meta])* fn $name:ident($($arg:ident: $type:ty),* $(,)?) $(-> $out:ty)? = $function:path;)*) => {
         /// What is compiled for each number type.
+        #[expect(clippy::too_many_arguments, reason = "the operands of a layer's passes, each of its own kind")]
         pub trait Compiled: Sized {
             $($(#[$doc])* fn $name($($arg: $type),*) $(-> $out)?
             where
