@@ -93,8 +93,8 @@
 //!
 //! # Speed
 //!
-//! The loops are generic, and so compiled as part of the program that uses them. Compile it optimised: with
-//! `--release`, or with `opt-level = 3` in its profile `dev`.
+//! The large loops are compiled with this crate. Compile it optimised: with `--release`, or with `opt-level = 3` in the
+//! profile `dev` of the program that uses it.
 #![forbid(unsafe_code)]
 
 pub mod callbacks;

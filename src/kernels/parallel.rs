@@ -12,11 +12,18 @@ pub(crate) const MAX_TASKS: usize = 64;
 /// Multiply-adds below which a task is not worth handing to another thread.
 pub(crate) const MIN_WORK: usize = 1 << 19;
 
+/// Multiply-adds below which a whole pass stays on its thread: another may be asleep, and to wake it takes as long as one
+/// core needs for half of them.
+pub(crate) const MIN_PASS: usize = 1 << 21;
+
 /// Elements below which an elementwise task is not worth handing to another thread.
 pub(crate) const MIN_ELEMENTS: usize = 1 << 14;
 
 /// Items a task should take, of so many that each cost so many multiply-adds.
 pub(crate) fn items_per_task(items: usize, work_per_item: usize) -> usize {
+    if items.saturating_mul(work_per_item) < MIN_PASS {
+        return items.max(1);
+    }
     items.div_ceil(MAX_TASKS).max(MIN_WORK.div_ceil(work_per_item.max(1))).clamp(1, items.max(1))
 }
 
@@ -140,7 +147,8 @@ mod tests {
     #[test]
     fn tasks_are_enough_but_not_too_small() {
         assert_eq!(items_per_task(704, 1 << 30), 11);
-        assert_eq!(items_per_task(1000, 1 << 10), 512);
+        assert_eq!(items_per_task(3000, 1 << 10), 512);
+        assert_eq!(items_per_task(1000, 1 << 10), 1000);
         assert_eq!(items_per_task(3, 1), 3);
         assert_eq!(items_per_task(0, 1), 1);
     }

@@ -5,9 +5,15 @@ use ndarray::{ArrayRef, ArrayViewD, ArrayViewMutD, Axis, Dimension, Slice};
 use super::aligned::Aligned;
 use super::sequential::Sequential;
 use super::stage::{Scratchpad, Stage};
+use super::trainer::in_pool;
 use crate::error::{Error, Result, shape_text};
+use crate::kernels::parallel::MIN_PASS;
 use crate::layers::{Forward, Phase};
 use crate::scalar::Scalar;
+
+/// Multiply-adds from which on prediction goes into the thread pool as a whole, and not pass by pass. Less would take
+/// longer to hand over than to compute.
+const ALONE: usize = 2 * MIN_PASS;
 
 /// A model ready to predict: parameters packed, all memory made.
 ///
@@ -93,14 +99,9 @@ impl<'m, T: Scalar> Predictor<'m, T> {
 
     /// The output of the first `count` stages only, which has as many elements as the model's: what comes before a final
     /// Softmax.
-    pub(crate) fn predict_stages(
-        &mut self,
-        count: usize,
-        x: ArrayViewD<'_, T>,
-        mut y: ArrayViewMutD<'_, T>,
-    ) -> Result<()> {
+    pub(crate) fn predict_stages(&mut self, count: usize, x: ArrayViewD<'_, T>, y: ArrayViewMutD<'_, T>) -> Result<()> {
         let samples = self.model.check_input("predict", x.shape())?;
-        let (input, output) = self.model.extents();
+        let (_, output) = self.model.extents();
         if y.shape().get(1..) != Some(output.sample()) {
             return Err(Error::ArrayShape {
                 what: "the array for predictions",
@@ -111,6 +112,19 @@ impl<'m, T: Scalar> Predictor<'m, T> {
         if y.shape()[0] != samples {
             return Err(Error::LengthMismatch { inputs: samples, what: "rows for predictions", targets: y.shape()[0] });
         }
+        let work = self.model.layers().iter().fold(0, |sum: usize, layer| sum.saturating_add(layer.multiply_adds()));
+        if work.saturating_mul(samples) < ALONE {
+            self.predict_batches(count, x, y);
+        } else {
+            in_pool(|| self.predict_batches(count, x, y));
+        }
+        Ok(())
+    }
+
+    /// All samples of arrays that have been checked.
+    fn predict_batches(&mut self, count: usize, x: ArrayViewD<'_, T>, mut y: ArrayViewMutD<'_, T>) {
+        let (input, output) = self.model.extents();
+        let samples = x.shape()[0];
         for first in (0..samples).step_by(self.batch) {
             let batch = self.batch.min(samples - first);
             let slice = Slice::from(first..first + batch);
@@ -135,7 +149,6 @@ impl<'m, T: Scalar> Predictor<'m, T> {
             }
             self.memory.input = copy;
         }
-        Ok(())
     }
 
     /// One batch.
