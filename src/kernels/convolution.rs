@@ -310,6 +310,7 @@ impl Convolution {
             c: y,
             c_rows: Lattice::matrix(self.filters),
             resume: false,
+            skip_zeros: false,
             epilogue,
         }
         .run();
@@ -706,6 +707,7 @@ impl Convolution {
             c: dkernel,
             c_rows: Lattice::matrix(self.filters),
             resume,
+            skip_zeros: false,
             epilogue: Epilogue::default(),
         }
         .run();
@@ -726,6 +728,7 @@ impl Convolution {
                 c: &mut dx[offset..],
                 c_rows: self.windows().starting_at(rows.start * self.geometry.output[1]),
                 resume: true,
+                skip_zeros: false,
                 epilogue: Epilogue::default(),
             }
             .run();

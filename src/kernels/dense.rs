@@ -24,18 +24,20 @@ pub struct DenseKernel {
 impl DenseKernel {
     /// Length of the packed kernel.
     pub(crate) fn prepared_len<T: Scalar>(&self) -> usize {
-        packed_len::<T>(self.inputs, self.units)
+        packed_len::<T>(self.inputs, self.units) + 1
     }
 
-    /// Packs the kernel for the forward pass.
+    /// Packs the kernel for the forward pass. Behind it comes 1 if it is finite, and 0 if not.
     pub(crate) fn prepare<T: Scalar>(&self, kernel: &[T], prepared: &mut [T]) {
-        pack(kernel, self.units, prepared);
+        let finite = pack(kernel, self.units, prepared);
+        prepared[packed_len::<T>(self.inputs, self.units)] = if finite { T::one() } else { T::zero() };
     }
 
     /// y = relu(x·W + b).
     pub(crate) fn forward<T: Scalar>(&self, x: &[T], prepared: &[T], bias: Option<&[T]>, y: &mut [T]) {
         let epilogue = Epilogue { bias, relu: self.relu };
-        product(x, self.inputs, prepared, self.units, y, epilogue);
+        let (panels, finite) = prepared.split_at(packed_len::<T>(self.inputs, self.units));
+        product(x, self.inputs, panels, finite[0] == T::one(), self.units, y, epilogue);
     }
 
     /// Values that `backward` needs to work with: dy and the kernel, packed.
@@ -61,10 +63,10 @@ impl DenseKernel {
             mask_relu(y, dy);
         }
         let (packed_dy, packed_kernel) = scratch.split_at_mut(packed_len::<T>(batch, self.units).next_multiple_of(16));
-        match dbias {
+        let finite = match dbias {
             Some(dbias) => pack_and_sum(dy, self.units, packed_dy, dbias),
             None => pack(dy, self.units, packed_dy),
-        }
+        };
 
         // dW: a row is a feature, whose values in the batch lie `inputs` apart
         let tiles = self.inputs.div_ceil(ROWS);
@@ -81,19 +83,28 @@ impl DenseKernel {
                 c: dkernel.slice,
                 c_rows: Lattice::matrix(self.units),
                 resume: false,
+                skip_zeros: finite,
                 epilogue: Epilogue::default(),
             }
             .run();
         });
         if let Some(dx) = dx {
             pack_transposed(kernel, self.units, packed_kernel);
-            product(dy, self.units, packed_kernel, self.inputs, dx, Epilogue::default());
+            product(dy, self.units, packed_kernel, false, self.inputs, dx, Epilogue::default());
         }
     }
 }
 
 /// C = A·B for row-major A and C of so many columns, rows in parallel; a single row is cut by panels.
-fn product<T: Scalar>(a: &[T], depth: usize, panels: &[T], columns: usize, c: &mut [T], epilogue: Epilogue<'_, T>) {
+fn product<T: Scalar>(
+    a: &[T],
+    depth: usize,
+    panels: &[T],
+    skip_zeros: bool,
+    columns: usize,
+    c: &mut [T],
+    epilogue: Epilogue<'_, T>,
+) {
     let rows = c.len() / columns;
     if rows == 1 {
         let width = width::<T>();
@@ -113,6 +124,7 @@ fn product<T: Scalar>(a: &[T], depth: usize, panels: &[T], columns: usize, c: &m
                 c: c.slice,
                 c_rows: Lattice::matrix(columns),
                 resume: false,
+                skip_zeros,
                 epilogue: Epilogue { bias, ..epilogue },
             }
             .run();
@@ -132,6 +144,7 @@ fn product<T: Scalar>(a: &[T], depth: usize, panels: &[T], columns: usize, c: &m
             c: c.slice,
             c_rows: Lattice::matrix(columns),
             resume: false,
+            skip_zeros,
             epilogue,
         }
         .run();
@@ -184,6 +197,35 @@ mod tests {
                 assert_eq!(dx, want_dx, "dx {batch} {inputs} {units} {relu}");
                 assert_eq!(dkernel, want_dkernel, "dkernel {batch} {inputs} {units} {relu}");
                 assert_eq!(dbias, want_dbias, "dbias {batch} {inputs} {units} {relu}");
+            }
+        }
+    }
+
+    /// 0 · ∞ is NaN: zeros are left out of finite products only.
+    #[test]
+    fn what_is_not_finite_is_not_left_out() {
+        let (batch, inputs, units) = (7, 40, 200);
+        let layer = DenseKernel { inputs, units, relu: false };
+        let x = vec![0.0; batch * inputs];
+        for (value, is_lost) in [(1.0, true), (f64::INFINITY, false), (f64::NEG_INFINITY, false), (f64::NAN, false)] {
+            let mut kernel = numbers(inputs * units, 2);
+            kernel[17 * units + 111] = value;
+            let mut prepared = vec![f64::NAN; layer.prepared_len::<f64>()];
+            layer.prepare(&kernel, &mut prepared);
+            let mut y = vec![f64::INFINITY; batch * units];
+            layer.forward(&x, &prepared, None, &mut y);
+            for (i, y) in y.iter().enumerate() {
+                assert_eq!(y.is_nan(), i % units == 111 && !is_lost, "{value}: output {i} is {y}");
+            }
+
+            let mut dy = numbers(batch * units, 4);
+            dy[3 * units + 5] = value;
+            let (mut dkernel, mut scratch) = (vec![0.0; kernel.len()], vec![0.0; layer.backward_scratch::<f64>(batch)]);
+            for mut dbias in [None, Some(vec![0.0; units])] {
+                layer.backward(&x, &y, &kernel, &mut dy, None, &mut dkernel, dbias.as_deref_mut(), &mut scratch);
+                for (i, dw) in dkernel.iter().enumerate() {
+                    assert_eq!(dw.is_nan(), i % units == 5 && !is_lost, "{value}: gradient {i} is {dw}");
+                }
             }
         }
     }

@@ -3,6 +3,9 @@
 //! A matrix of `depth` rows and `columns` becomes `[columns / width][depth][width]`; the last panel is one vector wide if
 //! that is enough, and is filled up with zeros. The layout depends on the processor's vectors, results do not.
 
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+
 use pulp::{Simd, WithSimd};
 
 use super::dispatch::{dispatch, vectorized};
@@ -53,22 +56,33 @@ fn each_panel<T: Scalar>(depth: usize, out: &mut [T], fill: &(impl Fn(usize, &mu
     });
 }
 
-/// The row-major matrix `[depth][columns]`, packed; panels in parallel.
-pub(crate) fn pack<T: Scalar>(matrix: &[T], columns: usize, out: &mut [T]) {
+/// The row-major matrix `[depth][columns]`, packed; panels in parallel. Returns whether all of it is finite.
+pub(crate) fn pack<T: Scalar>(matrix: &[T], columns: usize, out: &mut [T]) -> bool {
     let depth = matrix.len() / columns;
+    let finite = AtomicBool::new(true);
     each_panel(depth, &mut out[..packed_len::<T>(depth, columns)], &|column, panel| {
         vectorized(
             #[inline(always)]
-            || pack_panel(matrix, columns, column, panel, depth),
+            || {
+                pack_panel(matrix, columns, column, panel, depth);
+                finite.fetch_and(is_finite(panel), Relaxed);
+            },
         );
     });
+    finite.into_inner()
+}
+
+#[inline(always)]
+fn is_finite<T: Scalar>(values: &[T]) -> bool {
+    values.iter().fold(true, |finite, value| finite & value.is_finite())
 }
 
 /// The same, and `sums[c] = Σ matrix[r][c]`, r ascending, as long as the panel is at hand.
-pub(crate) fn pack_and_sum<T: Scalar>(matrix: &[T], columns: usize, out: &mut [T], sums: &mut [T]) {
+pub(crate) fn pack_and_sum<T: Scalar>(matrix: &[T], columns: usize, out: &mut [T], sums: &mut [T]) -> bool {
     let depth = matrix.len() / columns;
     let (width, out) = (width::<T>(), &mut out[..packed_len::<T>(depth, columns)]);
     let len = depth * width;
+    let finite = AtomicBool::new(true);
     let data = (Chunks::new(out, len), Chunks::new(sums, width));
     each_stretch(0..columns.div_ceil(width), panels_at_a_time(len), data, &|panels, (out, sums)| {
         vectorized(
@@ -78,10 +92,12 @@ pub(crate) fn pack_and_sum<T: Scalar>(matrix: &[T], columns: usize, out: &mut [T
                 for (j, (panel, sums)) in panels.zip(parts) {
                     pack_panel(matrix, columns, j * width, panel, depth);
                     sum_rows_here(panel, panel.len() / depth, sums, false);
+                    finite.fetch_and(is_finite(panel), Relaxed);
                 }
             },
         );
     });
+    finite.into_inner()
 }
 
 /// The same on this thread.
@@ -109,21 +125,45 @@ fn pack_panel<T: Scalar>(matrix: &[T], columns: usize, column: usize, panel: &mu
     }
 }
 
+/// Rows that are transposed at a time: as many lines of the cache are read at once. Rows can lie so that more would
+/// displace one another.
+const ROWS_AT_A_TIME: usize = 8;
+
+/// Rows of the result that are transposed at a time: they stay in the first-level cache until they are complete.
+const DEPTH_AT_A_TIME: usize = 64;
+
+/// `to[l][r] = from[r][l]` for the first rows of `from`, zero for the others; rows begin `stride` and `width` apart.
+#[inline(always)]
+fn transpose_block<T: Scalar>(from: &[T], stride: usize, rows: usize, to: &mut [T], width: usize) {
+    let len = to.len() / width;
+    let mut done = 0;
+    while rows - done >= ROWS_AT_A_TIME {
+        let several: [&[T]; ROWS_AT_A_TIME] = std::array::from_fn(|r| &from[(done + r) * stride..][..len]);
+        for (l, to) in to.chunks_exact_mut(width).enumerate() {
+            let values: [T; ROWS_AT_A_TIME] = std::array::from_fn(|r| several[r][l]);
+            to[done..][..ROWS_AT_A_TIME].copy_from_slice(&values);
+        }
+        done += ROWS_AT_A_TIME;
+    }
+    for (l, to) in to.chunks_exact_mut(width).enumerate() {
+        for (r, to) in to.iter_mut().enumerate().skip(done) {
+            *to = if r < rows { from[r * stride + l] } else { T::zero() };
+        }
+    }
+}
+
 /// The transpose of rows `rows` of the row-major matrix `[..][depth]`, packed: its columns are those rows.
 pub(crate) fn pack_transposed<T: Scalar>(matrix: &[T], depth: usize, out: &mut [T]) {
     let columns = matrix.len() / depth;
     each_panel(depth, &mut out[..packed_len::<T>(depth, columns)], &|column, panel| {
         let width = panel.len() / depth;
         let filled = width.min(columns - column);
+        let rows = &matrix[column * depth..][..filled * depth];
         vectorized(
             #[inline(always)]
             || {
-                let rows = &matrix[column * depth..][..filled * depth];
-                for (l, to) in panel.chunks_exact_mut(width).enumerate() {
-                    for (to, row) in to.iter_mut().zip(rows.chunks_exact(depth)) {
-                        *to = row[l];
-                    }
-                    to[filled..].fill(T::zero());
+                for (l, to) in panel.chunks_mut(DEPTH_AT_A_TIME * width).enumerate() {
+                    transpose_block(&rows[l * DEPTH_AT_A_TIME..], depth, filled, to, width);
                 }
             },
         );
@@ -185,7 +225,7 @@ mod tests {
             for packer in 0..3 {
                 let mut out = vec![f32::NAN; packed_len::<f32>(depth, columns)];
                 match packer {
-                    0 => pack(&matrix, columns, &mut out),
+                    0 => assert!(pack(&matrix, columns, &mut out)),
                     1 => pack_here(&matrix, columns, &mut out),
                     _ => pack_transposed(&transposed, depth, &mut out),
                 }

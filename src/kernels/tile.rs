@@ -29,6 +29,9 @@ const PANELS_PER_ROW: usize = 4;
 /// first-level cache while all rows pass by.
 const DEPTH: usize = 320;
 
+/// Panels from which on it pays to look for zeros in A.
+const SKIPPING_PANELS: usize = 4;
+
 /// Where rows begin: row (i, j, k), counted with k fastest, begins at the dot product of its index with `strides`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Lattice {
@@ -210,6 +213,8 @@ pub(crate) struct Product<'a, T> {
     pub(crate) c_rows: Lattice,
     /// Whether the accumulators go on from what is in C, in place of overwriting it.
     pub(crate) resume: bool,
+    /// Whether products with a zero of A may be left out: B is finite, and the walk is a line.
+    pub(crate) skip_zeros: bool,
     pub(crate) epilogue: Epilogue<'a, T>,
 }
 
@@ -241,6 +246,9 @@ impl<T: Scalar> WithSimd for Product<'_, T> {
             return;
         }
         let block = depth.div_ceil(depth.div_ceil(DEPTH).max(1)).max(1);
+        if self.skip_zeros && self.columns >= SKIPPING_PANELS * width && self.begins_with_zeros(block) {
+            return self.skipping(simd, block);
+        }
         let mut cursor = Cursor::default();
         let mut k = 0;
         while k < depth {
@@ -259,6 +267,56 @@ impl<T: Scalar> WithSimd for Product<'_, T> {
                 cursor.advance(&self.walk, n);
                 left -= n;
             }
+        }
+    }
+}
+
+/// Where the rows of a tile begin in A and in C. A short tile repeats its last row, which is not stored.
+struct TileRows<const M: usize> {
+    a: [usize; M],
+    c: [usize; M],
+    count: usize,
+}
+
+impl<const M: usize> TileRows<M> {
+    #[inline(always)]
+    fn next(a_offsets: &mut Offsets, c_offsets: &mut Offsets, left: usize) -> Self {
+        let mut rows = Self { a: [0; M], c: [0; M], count: left.min(M) };
+        for r in 0..M {
+            if r < rows.count {
+                (rows.a[r], rows.c[r]) = (a_offsets.next(), c_offsets.next());
+            } else {
+                (rows.a[r], rows.c[r]) = (rows.a[rows.count - 1], rows.c[rows.count - 1]);
+            }
+        }
+        rows
+    }
+}
+
+/// The depths of a part at which the rows of a tile are not all zero, and what the rows have there.
+struct Kept<T> {
+    at: [u16; DEPTH],
+    values: [[T; ROWS]; DEPTH],
+    len: usize,
+}
+
+impl<T: Scalar> Kept<T> {
+    #[inline(always)]
+    fn new() -> Self {
+        Self { at: [0; DEPTH], values: [[T::zero(); ROWS]; DEPTH], len: 0 }
+    }
+
+    /// Rows whose elements lie `step` apart. Nothing depends on a branch that cannot be predicted: each depth is written,
+    /// and the next overwrites it if it is not kept.
+    #[inline(always)]
+    fn list(&mut self, rows: &[&[T]; ROWS], step: usize, depth: usize) {
+        let rows = rows.map(|row| &row[..(depth - 1) * step + 1]);
+        self.len = 0;
+        for k in 0..depth {
+            let values: [T; ROWS] = std::array::from_fn(|r| rows[r][k * step]);
+            self.at[self.len] = k as u16;
+            self.values[self.len] = values;
+            self.len += usize::from(values.iter().fold(false, |any, &value| any | (value != T::zero())));
         }
     }
 }
@@ -285,9 +343,9 @@ impl<T: Scalar> Product<'_, T> {
         while left > 0 {
             // a short end is computed on the next larger tile; what it has too much repeats its last row and is not stored
             left -= match left {
-                4.. => self.tile::<S, ROWS, N>(simd, column, part, panel, &mut a_offsets, &mut c_offsets, left),
-                2..4 => self.tile::<S, 3, N>(simd, column, part, panel, &mut a_offsets, &mut c_offsets, left),
-                _ => self.tile::<S, 1, N>(simd, column, part, panel, &mut a_offsets, &mut c_offsets, left),
+                4.. => self.next_tile::<S, ROWS, N>(simd, column, part, panel, &mut a_offsets, &mut c_offsets, left),
+                2..4 => self.next_tile::<S, 3, N>(simd, column, part, panel, &mut a_offsets, &mut c_offsets, left),
+                _ => self.next_tile::<S, 1, N>(simd, column, part, panel, &mut a_offsets, &mut c_offsets, left),
             };
         }
     }
@@ -295,7 +353,7 @@ impl<T: Scalar> Product<'_, T> {
     /// One tile; returns how many rows it finished.
     #[inline(always)]
     #[expect(clippy::too_many_arguments, reason = "inlined into its one caller: the loop state of a tile")]
-    fn tile<S: Simd, const M: usize, const N: usize>(
+    fn next_tile<S: Simd, const M: usize, const N: usize>(
         &mut self,
         simd: S,
         column: usize,
@@ -305,39 +363,121 @@ impl<T: Scalar> Product<'_, T> {
         c_offsets: &mut Offsets,
         left: usize,
     ) -> usize {
-        let rows = left.min(M);
-        let (mut a_at, mut c_at) = ([0; M], [0; M]);
-        for r in 0..M {
-            if r < rows {
-                (a_at[r], c_at[r]) = (a_offsets.next(), c_offsets.next() + column);
-            } else {
-                (a_at[r], c_at[r]) = (a_at[rows - 1], c_at[rows - 1]);
-            }
-        }
-        let columns = (self.columns - column).min(N * T::lanes::<S>());
+        let rows = TileRows::<M>::next(a_offsets, c_offsets, left);
+        let (a, walk) = (self.a, self.walk);
+        self.tile::<S, M, N>(
+            simd,
+            column,
+            part,
+            &rows,
+            #[inline(always)]
+            |acc| multiply::<S, T, M, N>(simd, acc, a, rows.a, &walk, part.cursor, panel),
+        );
+        rows.count
+    }
 
-        let resume = part.k > 0 || self.resume;
+    /// A tile's accumulators: taken up, multiplied, finished if this is the end of the depth, and stored.
+    #[inline(always)]
+    #[expect(clippy::needless_range_loop, reason = "iterators over the accumulators move them into memory")]
+    fn tile<S: Simd, const M: usize, const N: usize>(
+        &mut self,
+        simd: S,
+        column: usize,
+        part: Part,
+        rows: &TileRows<M>,
+        multiply: impl FnOnce([[T::Vector<S>; N]; M]) -> [[T::Vector<S>; N]; M],
+    ) {
+        let columns = (self.columns - column).min(N * T::lanes::<S>());
         let mut acc = [[T::splat(simd, T::zero()); N]; M];
-        if resume {
+        if part.k > 0 || self.resume {
             for r in 0..M {
-                acc[r] = load::<S, T, N>(simd, &self.c[c_at[r]..][..columns]);
+                acc[r] = load::<S, T, N>(simd, &self.c[rows.c[r] + column..][..columns]);
             }
         }
-        let acc = multiply::<S, T, M, N>(simd, acc, self.a, a_at, &self.walk, part.cursor, panel);
+        let acc = multiply(acc);
         let end = part.k + part.len == part.depth;
-        // up to the constant M and not to `rows`, so that the accumulators are never indexed and stay in registers
+        // up to the constant M and not to the count, so that the accumulators are never indexed and stay in registers
         for r in 0..M {
-            if r == rows {
+            if r == rows.count {
                 break;
             }
-            let c = &mut self.c[c_at[r]..][..columns];
+            let c = &mut self.c[rows.c[r] + column..][..columns];
             let mut sums = acc[r];
             if end {
                 sums = self.epilogue.finish(simd, column, columns, sums);
             }
             store::<S, T, _>(simd, c, sums);
         }
-        rows
+    }
+
+    /// Whether it pays to leave out zeros, as far as the first tile can tell.
+    fn begins_with_zeros(&self, block: usize) -> bool {
+        let rows = TileRows::<ROWS>::next(&mut self.a_rows.offsets(), &mut self.c_rows.offsets(), self.rows);
+        let any = |k: &usize| rows.a.iter().any(|at| self.a[at + k * self.walk.step] != T::zero());
+        4 * (0..block).filter(any).count() <= 3 * block
+    }
+
+    /// The product of a matrix with many zeros: tile by tile, in each only the depth at which some row is not zero.
+    ///
+    /// What is left out would add zero to a sum, and change it in no bit (but for the sign of a zero that is a negative
+    /// product too small for the type).
+    #[inline(always)]
+    fn skipping<S: Simd>(&mut self, simd: S, block: usize) {
+        let depth = self.walk.depth();
+        let lanes = T::lanes::<S>();
+        let panels = self.panels;
+        let mut kept = Kept::new();
+        for k in (0..depth).step_by(block) {
+            let part = Part { cursor: Cursor { at: k, ..Cursor::default() }, k, len: block.min(depth - k), depth };
+            let (mut a_offsets, mut c_offsets) = (self.a_rows.offsets(), self.c_rows.offsets());
+            let mut left = self.rows;
+            while left > 0 {
+                let rows = TileRows::<ROWS>::next(&mut a_offsets, &mut c_offsets, left);
+                kept.list(&rows.a.map(|at| &self.a[at + k * self.walk.step..]), self.walk.step, part.len);
+                for column in (0..self.columns).step_by(VECTORS * lanes) {
+                    let panel = &panels[column * depth..];
+                    if self.columns - column > lanes {
+                        self.skipping_tile::<S, VECTORS>(simd, column, part, &rows, panel, &kept);
+                    } else {
+                        self.skipping_tile::<S, 1>(simd, column, part, &rows, panel, &kept);
+                    }
+                }
+                left -= rows.count;
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn skipping_tile<S: Simd, const N: usize>(
+        &mut self,
+        simd: S,
+        column: usize,
+        part: Part,
+        rows: &TileRows<ROWS>,
+        panel: &[T],
+        kept: &Kept<T>,
+    ) {
+        let width = N * T::lanes::<S>();
+        let panel = T::as_vectors::<S>(&panel[part.k * width..][..part.len * width]).0.as_chunks::<N>().0;
+        self.tile::<S, ROWS, N>(
+            simd,
+            column,
+            part,
+            rows,
+            #[inline(always)]
+            |mut acc| {
+                for (&k, a) in kept.at[..kept.len].iter().zip(&kept.values) {
+                    let b = panel[usize::from(k)];
+                    for r in 0..ROWS {
+                        let a = T::splat(simd, a[r]);
+                        for v in 0..N {
+                            acc[r][v] = T::multiply_add(simd, a, b[v], acc[r][v]);
+                        }
+                    }
+                }
+                acc
+            },
+        );
     }
 
     /// The only row against `P` panels; returns how many columns it finished.
@@ -526,6 +666,7 @@ mod tests {
                                 c: &mut c,
                                 c_rows: Lattice::matrix(columns + 1),
                                 resume,
+                                skip_zeros: false,
                                 epilogue: Epilogue { bias: Some(&bias), relu: rows % 2 == 0 },
                             };
                             let want = reference(&product, &b);
@@ -541,6 +682,46 @@ mod tests {
             }
         }
         assert_eq!(compared, 7 * 10 * 12 * 2 * 2);
+    }
+
+    /// Rows whose zeros partly coincide: in tiles of six, there is always something to leave out.
+    #[test]
+    fn leaving_out_zeros_changes_no_number() {
+        for (step, row) in [(1, 700), (50, 1)] {
+            for depth in [1, 9, 320, 700] {
+                for (rows, columns, resume) in [(2, 128, false), (7, 150, false), (6, 129, true), (20, 200, true)] {
+                    let mut a: Vec<f32> = (0..50 * 700).map(|i| ((i * 7919) % 1009) as f32 / 997.0 - 0.5).collect();
+                    for r in 0..rows {
+                        for k in (0..depth).filter(|k| k % 8 < 4 || (k + r) % 3 == 0) {
+                            a[r * row + k * step] = if k % 2 == 0 { 0.0 } else { -0.0 };
+                        }
+                    }
+                    let b: Vec<f32> = (0..depth * columns).map(|i| ((i * 31) % 503) as f32 / 499.0 - 0.5).collect();
+                    let mut panels = vec![0.0; packed_len::<f32>(depth, columns)];
+                    pack_here(&b, columns, &mut panels);
+                    let bias = numbers(columns, 3);
+                    let [kept, skipped] = [false, true].map(|skip_zeros| {
+                        let mut c = numbers(rows * columns, 5);
+                        Product {
+                            a: &a,
+                            a_rows: Lattice::matrix(row),
+                            walk: Walk::line(depth, step),
+                            panels: &panels,
+                            rows,
+                            columns,
+                            c: &mut c,
+                            c_rows: Lattice::matrix(columns),
+                            resume,
+                            skip_zeros,
+                            epilogue: Epilogue { bias: Some(&bias), relu: false },
+                        }
+                        .run();
+                        c
+                    });
+                    assert_eq!(skipped, kept, "{rows}×{depth}×{columns}, step {step}, resume {resume}");
+                }
+            }
+        }
     }
 
     #[test]
