@@ -213,7 +213,7 @@ pub(crate) struct Product<'a, T> {
     pub(crate) c_rows: Lattice,
     /// Whether the accumulators go on from what is in C, in place of overwriting it.
     pub(crate) resume: bool,
-    /// Whether products with a zero of A may be left out: B is finite, and the walk is a line.
+    /// Whether products with zeros of A are left out. B must be finite and the walk a line; it pays if there are many.
     pub(crate) skip_zeros: bool,
     pub(crate) epilogue: Epilogue<'a, T>,
 }
@@ -246,7 +246,7 @@ impl<T: Scalar> WithSimd for Product<'_, T> {
             return;
         }
         let block = depth.div_ceil(depth.div_ceil(DEPTH).max(1)).max(1);
-        if self.skip_zeros && self.columns >= SKIPPING_PANELS * width && self.begins_with_zeros(block) {
+        if self.skip_zeros && self.columns >= SKIPPING_PANELS * width {
             return self.skipping(simd, block);
         }
         let mut cursor = Cursor::default();
@@ -408,13 +408,6 @@ impl<T: Scalar> Product<'_, T> {
             }
             store::<S, T, _>(simd, c, sums);
         }
-    }
-
-    /// Whether it pays to leave out zeros, as far as the first tile can tell.
-    fn begins_with_zeros(&self, block: usize) -> bool {
-        let rows = TileRows::<ROWS>::next(&mut self.a_rows.offsets(), &mut self.c_rows.offsets(), self.rows);
-        let any = |k: &usize| rows.a.iter().any(|at| self.a[at + k * self.walk.step] != T::zero());
-        4 * (0..block).filter(any).count() <= 3 * block
     }
 
     /// The product of a matrix with many zeros: tile by tile, in each only the depth at which some row is not zero.
