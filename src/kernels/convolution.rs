@@ -8,10 +8,11 @@
 //! |---|---|---|---|---|
 //! | forward | windows of x | kernel rows | kernel | y |
 //! | weight gradient | weights: where each meets x | output rows | dy | dkernel |
-//! | input gradient | pixels of dy | filters | one kernel element, transposed | what it touches of dx |
+//! | input gradient | what of a row of dy touches a pixel of dx | pixels of dy | one kernel row, transposed | dx |
 //!
 //! An element of dx takes its products kernel row by kernel row, within one from the last element to the first, and so
-//! in the order of the pixels of dy that touch it; the filters of a pixel ascend.
+//! in the order of the pixels of dy that touch it; the filters of a pixel ascend. Pixels of dx near the border are touched
+//! by fewer pixels of dy than others: [`super::columns`] tells which have the same.
 //!
 //! The forward pass is cut into tasks of output rows. The backward pass is cut into groups of images, each of which sums
 //! its weight gradient on its own; the groups' sums are then added in order. Within a task work goes in bands of output
@@ -22,13 +23,14 @@
 
 use std::ops::Range;
 
+use super::columns::Columns;
 use super::dispatch::vectorized;
 use super::elementwise::{mask_relu_here, sum_parts, sum_rows};
 use super::pack::{is_packed, pack, pack_here, pack_transposed, packed_len, transpose};
 use super::parallel::{Chunks, MAX_TASKS, each_task, items_per_task};
 use super::pooling::{max_pool, scatter_to_argmax, unpool};
 use super::sparse_gradient::{self, Entries};
-use super::tile::{Epilogue, Lattice, Product, Walk};
+use super::tile::{Epilogue, Lattice, Panels, Product, Walk};
 use crate::scalar::Scalar;
 use crate::shape::Geometry;
 
@@ -64,7 +66,7 @@ pub struct Convolution {
 
 /// Working memory of the backward pass, as lengths.
 struct BackwardSizes {
-    /// The kernel, transposed; for the dense passes packed element by element.
+    /// The kernel, transposed; for the dense passes packed row by row.
     kernel: usize,
     /// The kernel's gradient while it is transposed.
     gradient: usize,
@@ -175,9 +177,15 @@ impl Convolution {
         row * down * self.input_row() + column * right * self.geometry.input[2]
     }
 
-    /// Length of one kernel element, transposed and packed.
-    fn tap_len<T: Scalar>(&self) -> usize {
-        aligned(packed_len::<T>(self.filters, self.geometry.input[2]))
+    /// How the columns of the output touch those of the input.
+    fn columns(&self) -> Columns {
+        let Geometry { output, size, strides, dilation, .. } = self.geometry;
+        Columns::new(output[1], size[1], strides[1], dilation[1])
+    }
+
+    /// Length of one kernel row, transposed and packed.
+    fn packed_kernel_row<T: Scalar>(&self) -> usize {
+        aligned(packed_len::<T>(self.geometry.size[1] * self.filters, self.geometry.input[2]))
     }
 
     pub(crate) fn prepared_len<T: Scalar>(&self) -> usize {
@@ -304,7 +312,7 @@ impl Convolution {
             a: x,
             a_rows: windows,
             walk: self.window(),
-            panels: prepared,
+            panels: Panels::new(prepared, self.depth()),
             rows: y.len() / self.filters,
             columns: self.filters,
             c: y,
@@ -452,10 +460,10 @@ impl Convolution {
 
     fn backward_sizes<T: Scalar>(&self, batch: usize) -> BackwardSizes {
         let weights = self.depth() * self.filters;
-        let taps = self.geometry.size[0] * self.geometry.size[1] * self.tap_len::<T>();
+        let rows = self.geometry.size[0] * self.packed_kernel_row::<T>();
         let sparse = self.is_sparse();
         BackwardSizes {
-            kernel: if sparse { weights } else { taps },
+            kernel: if sparse { weights } else { rows },
             gradient: if sparse { weights } else { 0 },
             partial: aligned((self.depth() + 1) * self.filters),
             group: self.group_sizes::<T>(),
@@ -493,7 +501,7 @@ impl Convolution {
         let partials = take(&mut scratch, sizes.groups * sizes.partial);
         match dx {
             Some(_) if sparse => transpose(kernel, self.filters, packed_kernel),
-            Some(_) => self.pack_taps(kernel, packed_kernel),
+            Some(_) => self.pack_kernel_rows(kernel, packed_kernel),
             None => {}
         }
         let packed_kernel = &*packed_kernel;
@@ -552,11 +560,13 @@ impl Convolution {
         }
     }
 
-    /// Each element of the kernel, transposed and packed: `[filters][channels]`.
-    fn pack_taps<T: Scalar>(&self, kernel: &[T], packed: &mut [T]) {
-        let taps = kernel.chunks_exact(self.geometry.input[2] * self.filters);
-        for (tap, packed) in taps.zip(packed.chunks_exact_mut(self.tap_len::<T>())) {
-            pack_transposed(tap, self.filters, packed);
+    /// Each kernel row packed for the input gradient: its elements, transposed, one below the other.
+    fn pack_kernel_rows<T: Scalar>(&self, kernel: &[T], packed: &mut [T]) {
+        let [_, width] = self.geometry.size;
+        let (channels, columns) = (self.geometry.input[2], self.columns());
+        let rows = kernel.chunks_exact(width * channels * self.filters);
+        for (row, packed) in rows.zip(packed.chunks_exact_mut(self.packed_kernel_row::<T>())) {
+            pack_transposed(row, self.filters, channels, |place| columns.kernel_column(place), packed);
         }
     }
 
@@ -701,7 +711,7 @@ impl Convolution {
                 len: columns,
                 step: column_stride * channels,
             },
-            panels: packed_dy,
+            panels: Panels::new(packed_dy, rows.len() * columns),
             rows: self.depth(),
             columns: self.filters,
             c: dkernel,
@@ -713,29 +723,41 @@ impl Convolution {
         .run();
     }
 
-    /// dx += what these output rows give.
+    /// dx += what these output rows give: a part of an image, or all rows of some images.
     fn input_gradient<T: Scalar>(&self, dy: &[T], rows: Range<usize>, packed_kernel: &[T], dx: &mut [T]) {
-        let len = self.tap_len::<T>();
         let [height, width] = self.geometry.size;
-        let mut product = |tap: usize, offset: usize| {
-            Product {
-                a: dy,
-                a_rows: Lattice::matrix(self.filters),
-                walk: Walk::line(self.filters, 1),
-                panels: &packed_kernel[tap * len..][..len],
-                rows: dy.len() / self.filters,
-                columns: self.geometry.input[2],
-                c: &mut dx[offset..],
-                c_rows: self.windows().starting_at(rows.start * self.geometry.output[1]),
-                resume: true,
-                skip_zeros: false,
-                epilogue: Epilogue::default(),
-            }
-            .run();
-        };
-        for row in 0..height {
-            for column in (0..width).rev() {
-                product(row * width + column, self.tap(row, column));
+        let channels = self.geometry.input[2];
+        let columns = self.columns();
+        let windows = self.windows();
+        for (row, packed) in (0..height).zip(packed_kernel.chunks_exact(self.packed_kernel_row::<T>())) {
+            let panels = Panels::new(packed, width * self.filters);
+            for run in columns.runs() {
+                // a row of A is what touches one pixel of dx: neighbouring pixels of dy, if the kernel is not spread out
+                let walk = match columns.output_step {
+                    1 => Walk::line(run.taps * self.filters, 1),
+                    spread => {
+                        Walk { counts: [1, run.taps], strides: [0, spread * self.filters], len: self.filters, step: 1 }
+                    }
+                };
+                let c_rows = Lattice { sizes: [windows.sizes[0], run.len], ..windows };
+                Product {
+                    a: &dy[run.output * self.filters..],
+                    a_rows: Lattice {
+                        first: [0; 3],
+                        sizes: [rows.len(), run.len],
+                        strides: [0, self.geometry.output[1] * self.filters, self.filters],
+                    },
+                    walk,
+                    panels: panels.starting_at(run.tap * self.filters),
+                    rows: rows.len() * run.len,
+                    columns: channels,
+                    c: &mut dx[self.tap(row, 0) + run.input * channels..],
+                    c_rows: c_rows.starting_at(rows.start * run.len),
+                    resume: true,
+                    skip_zeros: false,
+                    epilogue: Epilogue::default(),
+                }
+                .run();
             }
         }
     }

@@ -3,7 +3,7 @@
 use super::elementwise::mask_relu;
 use super::pack::{pack, pack_and_sum, pack_transposed, packed_len, width};
 use super::parallel::{Chunks, each_stretch, items_per_task};
-use super::tile::{Epilogue, Lattice, Product, ROWS, Walk};
+use super::tile::{Epilogue, Lattice, Panels, Product, ROWS, Walk};
 use crate::scalar::Scalar;
 
 /// Tiles of rows of x that a task of the forward pass or the input gradient takes at the most: each panel of W is
@@ -41,7 +41,7 @@ impl DenseKernel {
         let epilogue = Epilogue { bias, relu: self.relu };
         let (panels, finite) = prepared.split_at(packed_len::<T>(self.inputs, self.units));
         let skip_zeros = finite[0] == T::one() && rows_share_zeros(x, self.inputs);
-        product(x, self.inputs, panels, skip_zeros, self.units, y, epilogue);
+        product(x, self.inputs, Panels::new(panels, self.inputs), skip_zeros, self.units, y, epilogue);
     }
 
     /// Values that `backward` needs to work with: dy and the kernel, packed.
@@ -82,7 +82,7 @@ impl DenseKernel {
                 a: x,
                 a_rows: Lattice::matrix(1).starting_at(tiles.start * ROWS),
                 walk: Walk::line(batch, self.inputs),
-                panels: packed_dy,
+                panels: Panels::new(packed_dy, batch),
                 rows,
                 columns: self.units,
                 c: dkernel.slice,
@@ -94,8 +94,16 @@ impl DenseKernel {
             .run();
         });
         if let Some(dx) = dx {
-            pack_transposed(kernel, self.units, packed_kernel);
-            product(dy, self.units, packed_kernel, false, self.inputs, dx, Epilogue::default());
+            pack_transposed(kernel, self.units, self.inputs, |_| 0, packed_kernel);
+            product(
+                dy,
+                self.units,
+                Panels::new(packed_kernel, self.units),
+                false,
+                self.inputs,
+                dx,
+                Epilogue::default(),
+            );
         }
     }
 }
@@ -118,7 +126,7 @@ fn columns_share_zeros<T: Scalar>(x: &[T], inputs: usize) -> bool {
 fn product<T: Scalar>(
     a: &[T],
     depth: usize,
-    panels: &[T],
+    panels: Panels<'_, T>,
     skip_zeros: bool,
     columns: usize,
     c: &mut [T],
@@ -137,7 +145,7 @@ fn product<T: Scalar>(
                 a,
                 a_rows: Lattice::matrix(depth),
                 walk: Walk::line(depth, 1),
-                panels: &panels[first * depth..],
+                panels: panels.skip_columns(first),
                 rows: 1,
                 columns,
                 c: c.slice,

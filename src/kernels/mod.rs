@@ -3,6 +3,7 @@
 //! Each kernel has a plain reference beside it and a test that compares the two. The bits of a result depend on the
 //! shapes alone: never on the number of threads, the vector width, or how work was cut into pieces.
 
+mod columns;
 pub(crate) mod convolution;
 pub(crate) mod dense;
 pub(crate) mod dispatch;

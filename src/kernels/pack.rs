@@ -152,21 +152,31 @@ fn transpose_block<T: Scalar>(from: &[T], stride: usize, rows: usize, to: &mut [
     }
 }
 
-/// The transpose of rows `rows` of the row-major matrix `[..][depth]`, packed: its columns are those rows.
-pub(crate) fn pack_transposed<T: Scalar>(matrix: &[T], depth: usize, out: &mut [T]) {
-    let columns = matrix.len() / depth;
-    each_panel(depth, &mut out[..packed_len::<T>(depth, columns)], &|column, panel| {
-        let width = panel.len() / depth;
+/// Row-major matrices `[columns][depth]` that come one after the other: their transposes one below the other, the one
+/// with number `order(i)` in place i, packed.
+pub(crate) fn pack_transposed<T: Scalar>(
+    matrices: &[T],
+    depth: usize,
+    columns: usize,
+    order: impl Fn(usize) -> usize + Sync,
+    out: &mut [T],
+) {
+    let len = depth * columns;
+    let rows = matrices.len() / columns;
+    each_panel(rows, &mut out[..packed_len::<T>(rows, columns)], &|column, panel| {
+        let width = panel.len() / rows;
         let filled = width.min(columns - column);
-        let rows = &matrix[column * depth..][..filled * depth];
-        vectorized(
-            #[inline(always)]
-            || {
-                for (l, to) in panel.chunks_mut(DEPTH_AT_A_TIME * width).enumerate() {
-                    transpose_block(&rows[l * DEPTH_AT_A_TIME..], depth, filled, to, width);
-                }
-            },
-        );
+        for (i, part) in panel.chunks_exact_mut(depth * width).enumerate() {
+            let matrix = &matrices[order(i) * len..][..len];
+            vectorized(
+                #[inline(always)]
+                || {
+                    for (l, to) in part.chunks_mut(DEPTH_AT_A_TIME * width).enumerate() {
+                        transpose_block(&matrix[column * depth + l * DEPTH_AT_A_TIME..], depth, filled, to, width);
+                    }
+                },
+            );
+        }
     });
 }
 
@@ -222,12 +232,17 @@ mod tests {
         for (depth, columns) in [(1, 1), (3, 10), (5, 16), (2, 17), (7, 32), (4, 33), (9, 65), (2, 100)] {
             let matrix: Vec<f32> = (0..depth * columns).map(|i| i as f32 + 1.0).collect();
             let transposed: Vec<f32> = (0..matrix.len()).map(|i| matrix[i % depth * columns + i / depth]).collect();
-            for packer in 0..3 {
+            for packer in 0..4 {
                 let mut out = vec![f32::NAN; packed_len::<f32>(depth, columns)];
                 match packer {
                     0 => assert!(pack(&matrix, columns, &mut out)),
                     1 => pack_here(&matrix, columns, &mut out),
-                    _ => pack_transposed(&transposed, depth, &mut out),
+                    2 => pack_transposed(&transposed, depth, columns, |i| i, &mut out),
+                    // the same matrix cut into rows that come last to first
+                    _ => {
+                        let rows: Vec<f32> = matrix.rchunks(columns).flatten().copied().collect();
+                        pack_transposed(&rows, 1, columns, |i| depth - 1 - i, &mut out);
+                    }
                 }
                 assert_eq!(is_packed::<f32>(columns), columns <= width::<f32>() && out == matrix);
                 assert_eq!(unpack(&out, depth, columns), matrix, "{depth}×{columns}, packer {packer}");

@@ -10,6 +10,8 @@
 //! panel in the first-level cache, the accumulator waits in C meanwhile. So the bits of an element depend on nothing but
 //! its row, its column and the walk: not on the vector width, the tile, or who computes it.
 
+use std::ops::Range;
+
 use pulp::{Simd, WithSimd};
 
 use super::dispatch::dispatch;
@@ -199,14 +201,48 @@ impl<T: Scalar> Epilogue<'_, T> {
     }
 }
 
+/// B, packed: all of a packed matrix, or some of its rows.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Panels<'a, T> {
+    packed: &'a [T],
+    /// Rows of the packed matrix.
+    depth: usize,
+    /// The first row of B.
+    first: usize,
+}
+
+impl<'a, T: Scalar> Panels<'a, T> {
+    /// A packed matrix of so many rows.
+    pub(crate) fn new(packed: &'a [T], depth: usize) -> Self {
+        Self { packed, depth, first: 0 }
+    }
+
+    /// What is below this row.
+    pub(crate) fn starting_at(self, row: usize) -> Self {
+        Self { first: self.first + row, ..self }
+    }
+
+    /// What is right of so many columns, a whole number of panels.
+    pub(crate) fn skip_columns(self, column: usize) -> Self {
+        Self { packed: &self.packed[column * self.depth..], ..self }
+    }
+
+    /// Some rows of the panel that begins with this column and is `N` vectors wide.
+    #[inline(always)]
+    fn panel<S: Simd, const N: usize>(&self, column: usize, rows: Range<usize>) -> &'a [[T::Vector<S>; N]] {
+        let width = N * T::lanes::<S>();
+        let panel = &self.packed[column * self.depth..][(self.first + rows.start) * width..][..rows.len() * width];
+        T::as_vectors::<S>(panel).0.as_chunks::<N>().0
+    }
+}
+
 /// C = A·B.
 #[derive(Debug)]
 pub(crate) struct Product<'a, T> {
     pub(crate) a: &'a [T],
     pub(crate) a_rows: Lattice,
     pub(crate) walk: Walk,
-    /// B, packed.
-    pub(crate) panels: &'a [T],
+    pub(crate) panels: Panels<'a, T>,
     pub(crate) rows: usize,
     pub(crate) columns: usize,
     pub(crate) c: &'a mut [T],
@@ -334,10 +370,7 @@ impl<T: Scalar> Product<'_, T> {
     /// All rows against one panel, over a part of the depth.
     #[inline(always)]
     fn panel<S: Simd, const N: usize>(&mut self, simd: S, column: usize, part: Part) {
-        let width = N * T::lanes::<S>();
-        let panels = self.panels;
-        let panel = &panels[column * part.depth..][part.k * width..][..part.len * width];
-        let panel = T::as_vectors::<S>(panel).0.as_chunks::<N>().0;
+        let panel = self.panels.panel::<S, N>(column, part.k..part.k + part.len);
         let (mut a_offsets, mut c_offsets) = (self.a_rows.offsets(), self.c_rows.offsets());
         let mut left = self.rows;
         while left > 0 {
@@ -418,7 +451,6 @@ impl<T: Scalar> Product<'_, T> {
     fn skipping<S: Simd>(&mut self, simd: S, block: usize) {
         let depth = self.walk.depth();
         let lanes = T::lanes::<S>();
-        let panels = self.panels;
         let mut kept = Kept::new();
         for k in (0..depth).step_by(block) {
             let part = Part { cursor: Cursor { at: k, ..Cursor::default() }, k, len: block.min(depth - k), depth };
@@ -428,11 +460,10 @@ impl<T: Scalar> Product<'_, T> {
                 let rows = TileRows::<ROWS>::next(&mut a_offsets, &mut c_offsets, left);
                 kept.list(&rows.a.map(|at| &self.a[at + k * self.walk.step..]), self.walk.step, part.len);
                 for column in (0..self.columns).step_by(VECTORS * lanes) {
-                    let panel = &panels[column * depth..];
                     if self.columns - column > lanes {
-                        self.skipping_tile::<S, VECTORS>(simd, column, part, &rows, panel, &kept);
+                        self.skipping_tile::<S, VECTORS>(simd, column, part, &rows, &kept);
                     } else {
-                        self.skipping_tile::<S, 1>(simd, column, part, &rows, panel, &kept);
+                        self.skipping_tile::<S, 1>(simd, column, part, &rows, &kept);
                     }
                 }
                 left -= rows.count;
@@ -447,11 +478,9 @@ impl<T: Scalar> Product<'_, T> {
         column: usize,
         part: Part,
         rows: &TileRows<ROWS>,
-        panel: &[T],
         kept: &Kept<T>,
     ) {
-        let width = N * T::lanes::<S>();
-        let panel = T::as_vectors::<S>(&panel[part.k * width..][..part.len * width]).0.as_chunks::<N>().0;
+        let panel = self.panels.panel::<S, N>(column, part.k..part.k + part.len);
         self.tile::<S, ROWS, N>(
             simd,
             column,
@@ -484,10 +513,7 @@ impl<T: Scalar> Product<'_, T> {
             self.panel::<S, 1>(simd, column, part);
             return lanes;
         }
-        let panels: [_; P] = std::array::from_fn(|p| {
-            let panel = &self.panels[(column + p * width) * depth..][..depth * width];
-            T::as_vectors::<S>(panel).0.as_chunks::<VECTORS>().0
-        });
+        let panels: [_; P] = std::array::from_fn(|p| self.panels.panel::<S, VECTORS>(column + p * width, 0..depth));
         let start = self.a_rows.offsets().next();
         let mut acc = [[T::splat(simd, T::zero()); VECTORS]; P];
         let (mut cursor, mut k) = (Cursor::default(), 0);
@@ -653,7 +679,7 @@ mod tests {
                                 a: &a,
                                 a_rows: lattice,
                                 walk,
-                                panels: &panels,
+                                panels: Panels::new(&panels, walk.depth()),
                                 rows,
                                 columns,
                                 c: &mut c,
@@ -699,7 +725,7 @@ mod tests {
                             a: &a,
                             a_rows: Lattice::matrix(row),
                             walk: Walk::line(depth, step),
-                            panels: &panels,
+                            panels: Panels::new(&panels, depth),
                             rows,
                             columns,
                             c: &mut c,
