@@ -3,7 +3,7 @@
 //!     cargo bench --bench roofline
 //!
 //! The peak is measured in the same process, before and after, with independent chains of fused multiply-adds that fill
-//! the registers. Times are medians. What the passes computed is checked: a layer is linear in its input and in its
+//! the registers; shares are of the larger of the two. Times are medians. What the passes computed is checked: a layer is linear in its input and in its
 //! kernel, so Σ dy·(y − bias), Σ dx·x and Σ dkernel·kernel are the same number. At the end of each table are the training
 //! steps of the two models of the examples.
 
@@ -200,7 +200,7 @@ fn main() {
                 figure.seconds * 1e3,
                 figure.images as f64 / figure.seconds,
                 rate,
-                200.0 * rate / (before + after)
+                100.0 * rate / before.max(after)
             );
         }
         steps.iter().for_each(|step| println!("{step}"));

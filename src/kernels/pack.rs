@@ -127,7 +127,7 @@ fn pack_panel<T: Scalar>(matrix: &[T], columns: usize, column: usize, panel: &mu
 
 /// Rows that are transposed at a time: as many lines of the cache are read at once. Rows can lie so that more would
 /// displace one another.
-const ROWS_AT_A_TIME: usize = 8;
+const ROWS_AT_A_TIME: usize = 4;
 
 /// Rows of the result that are transposed at a time: they stay in the first-level cache until they are complete.
 const DEPTH_AT_A_TIME: usize = 64;
