@@ -174,7 +174,9 @@ impl Chart {
         for series in &self.series {
             let style = series.color.style();
             let points = series.points();
-            let drawn = match series.mark {
+            // a line needs two points to be seen
+            let alone = points.clone().nth(1).is_none();
+            let drawn = match if alone { Mark::Dots } else { series.mark } {
                 Mark::Line => chart.draw_series(LineSeries::new(points, style))?,
                 Mark::Dashed => chart.draw_series(DashedLineSeries::new(points, 6, 4, style))?,
                 Mark::Dots => chart.draw_series(points.map(|point| Circle::new(point, 4, style.filled())))?,

@@ -209,6 +209,15 @@ mod tests {
     }
 
     #[test]
+    fn an_epoch_alone_is_a_dot() {
+        let circles = |values: &[f64]| {
+            let chart = Chart::new("").line("training", Color::RED, values).dashed("validation", Color::BLUE, values);
+            Figure::from(chart).to_svg().matches("<circle").count()
+        };
+        assert_eq!([circles(&[0.5]), circles(&[0.5, f64::NAN]), circles(&[0.5, 0.25])], [2, 2, 0]);
+    }
+
+    #[test]
     fn inline_pictures_leave_ground_and_text_to_the_page() {
         let inline = runs([("", &history(&[("loss", 0.5)]))]).to_inline_svg();
         assert!(!inline.contains("#000000") && !inline.to_uppercase().contains("#FFFFFF"), "{inline}");
