@@ -918,13 +918,15 @@ mod tests {
     /// Bands and groups smaller than the whole: a large image, and many images.
     #[test]
     fn agrees_when_cut_into_bands_and_groups() {
-        for (input, filters, batch, padding) in [
-            ([70, 40, 5], 33, 1, Padding::Same),
-            ([120, 90, 3], 16, 2, Padding::Valid),
-            ([8, 8, 4], 8, 37, Padding::Same),
-            ([13, 13, 8], 64, 70, Padding::Valid),
+        for (input, filters, batch, strides, padding) in [
+            ([70, 40, 5], 33, 1, (1, 1), Padding::Same),
+            ([120, 90, 3], 16, 2, (1, 1), Padding::Valid),
+            ([150, 90, 3], 16, 1, (2, 1), Padding::Same),
+            ([150, 91, 2], 40, 1, (2, 2), Padding::Valid),
+            ([8, 8, 4], 8, 37, (1, 1), Padding::Same),
+            ([13, 13, 8], 64, 70, (1, 1), Padding::Valid),
         ] {
-            let g = geometry(input, (3, 3), (1, 1), (1, 1), padding).unwrap();
+            let g = geometry(input, (3, 3), strides, (1, 1), padding).unwrap();
             let layer = Convolution::new(g, filters, true);
             let (x, kernel) = (numbers(batch * g.input_len(), 1), numbers(layer.depth() * filters, 2));
             let (bias, dy) = (numbers(filters, 3), numbers(batch * layer.output_len(), 4));
@@ -1045,6 +1047,56 @@ mod tests {
                 }
             }
         }
+    }
+
+    fn pool(size: usize, strides: usize, over: &Convolution) -> Geometry {
+        let [height, width] = over.geometry.output;
+        let window = Window { size: size.into(), strides: strides.into(), dilation: 1.into(), padding: Padding::Valid };
+        window.over(&[height, width, over.filters], "max_pooling2d", "pool").unwrap()
+    }
+
+    /// How work is cut changes no result, but how long it takes: bands that do not fit the cache, or tasks too small.
+    #[test]
+    fn work_is_cut_to_fit() {
+        let convolution = |input, filters, padding| {
+            Convolution::new(geometry(input, (3, 3), (1, 1), (1, 1), padding).unwrap(), filters, true)
+        };
+        let first = convolution([28, 28, 1], 32, Padding::Valid);
+        let second = convolution([13, 13, 32], 64, Padding::Valid);
+        let third = convolution([5, 5, 64], 64, Padding::Valid);
+        let large = convolution([224, 224, 64], 64, Padding::Valid);
+        let wide = convolution([8, 8, 512], 512, Padding::Valid);
+        let padded = convolution([28, 28, 1], 32, Padding::Same);
+
+        // bands of 32 Ki elements: an image of 11 × 11 × 64 is less, of 222 columns × 64 filters there are two rows
+        assert_eq!([second.band, large.band], [11, 2]);
+        // of 26 columns × 32 filters nine rows are 8 Ki elements: four pooled ones; of 10 × 64 all ten are
+        let pooled = first.pooled(pool(2, 2, &first));
+        assert_eq!(pooled.pooled_band(&pooled.pool.unwrap()), 4);
+        assert_eq!(pooled.forward_sizes(64), [0, 8 * 26 * 32]);
+        let pooled_second = second.pooled(pool(2, 2, &second));
+        assert_eq!((pooled_second.geometry.output, pooled_second.output()), ([10, 10], [5, 5]));
+        assert_eq!(pooled_second.pooled_band(&pooled_second.pool.unwrap()), 5);
+        // rows of the image under eight rows of the output, 30 columns with the padding
+        let pooled_padded = padded.pooled(pool(2, 2, &padded));
+        assert_eq!(pooled_padded.forward_sizes(64), [10 * 30, 8 * 28 * 32]);
+
+        // 64 tasks; a single small image stays in one piece; a row of a large one is a task
+        assert_eq!([pooled_second.rows_per_task(64), second.rows_per_task(64)], [5, 11]);
+        assert_eq!([first.rows_per_task(1), large.rows_per_task(1)], [26, 4]);
+        // sixteen groups, unless their gradients were too large; small images several at a time
+        assert_eq!([second, wide].map(|layer| layer.most_groups()), [16, 1]);
+        assert_eq!([64, 70, 3].map(|batch| second.images_per_group(batch)), [4, 5, 1]);
+        assert_eq!([second, third, padded, pooled].map(|layer| layer.images_at_a_time()), [4, 56, 1, 1]);
+
+        // gradients are listed where pooling leaves few, each for one pixel, and kernel rows are long
+        assert!(pooled_second.is_sparse() && second.pooled(pool(2, 3, &second)).is_sparse());
+        let dilated = geometry([13, 13, 32], (3, 3), (1, 1), (1, 2), Padding::Valid).unwrap();
+        let dilated = Convolution::new(dilated, 64, true);
+        for dense in [second, pooled, second.pooled(pool(3, 2, &second)), second.pooled(pool(1, 2, &second))] {
+            assert!(!dense.is_sparse(), "{dense:?}");
+        }
+        assert!(!dilated.pooled(pool(2, 2, &dilated)).is_sparse());
     }
 
     #[test]

@@ -243,7 +243,7 @@ mod tests {
         let x = vec![0.0; batch * inputs];
         for (value, is_lost) in [(1.0, true), (f64::INFINITY, false), (f64::NEG_INFINITY, false), (f64::NAN, false)] {
             let mut kernel = numbers(inputs * units, 2);
-            kernel[17 * units + 111] = value;
+            (kernel[17 * units + 111], kernel[18 * units + 111]) = (value, value);
             let mut prepared = vec![f64::NAN; layer.prepared_len::<f64>()];
             layer.prepare(&kernel, &mut prepared);
             let mut y = vec![f64::INFINITY; batch * units];
@@ -253,7 +253,7 @@ mod tests {
             }
 
             let mut dy = numbers(batch * units, 4);
-            dy[3 * units + 5] = value;
+            (dy[3 * units + 5], dy[4 * units + 5]) = (value, value);
             let (mut dkernel, mut scratch) = (vec![0.0; kernel.len()], vec![0.0; layer.backward_scratch::<f64>(batch)]);
             for mut dbias in [None, Some(vec![0.0; units])] {
                 layer.backward(&x, &y, &kernel, &mut dy, None, &mut dkernel, dbias.as_deref_mut(), &mut scratch);
