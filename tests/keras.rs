@@ -339,7 +339,7 @@ fn a_file_that_lies_costs_no_memory() {
     }
     assert!(problem(&dense(1 << 62)).contains("dense: "));
     assert!(problem(&dense(u64::MAX)).contains("dense: "));
-    assert!(problem(&config(&[1 << 40, 1 << 40], "Flatten", json!({ "name": "flat" }))).contains("flatten: "));
+    assert!(problem(&config(&[1 << 40, 1 << 40], "Flatten", json!({ "name": "flat" }))).contains("input: a sample "));
     // shapes of the same size, more layers, fewer layers, no bias
     let others = [
         (dense(5), "have the shape 4×3, expected 4×5"),

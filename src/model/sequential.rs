@@ -193,7 +193,7 @@ pub(crate) struct Planned<T: Scalar> {
 
 impl<T: Scalar> Planned<T> {
     /// Names and shapes of the parameters.
-    #[cfg(feature = "safetensors")]
+    #[cfg(any(feature = "safetensors", feature = "keras"))]
     pub(crate) fn layout(&self) -> &Layout {
         &self.layout
     }

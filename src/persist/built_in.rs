@@ -5,8 +5,6 @@ use std::any::Any;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-#[cfg(feature = "keras")]
-use crate::layers::Plan;
 use crate::layers::{Conv2D, Dense, Flatten, Layer, MaxPooling2D, ReLU, Softmax};
 use crate::model::{NamedLayer, SequentialBuilder};
 use crate::scalar::Scalar;
@@ -49,30 +47,6 @@ impl BuiltIn {
             )
         };
         Self::of(layer.layer()).ok_or_else(wrong)
-    }
-
-    /// The stem of the layer's name in a model.
-    #[cfg(feature = "keras")]
-    pub(crate) fn kind<T: Scalar>(&self) -> &'static str {
-        self.as_layer::<T>().kind()
-    }
-
-    /// What the layer makes of an input shape; it is built nowhere, so nothing is allocated for its parameters.
-    #[cfg(feature = "keras")]
-    pub(crate) fn plan<T: Scalar>(&self, input: &[usize]) -> Result<Plan> {
-        self.as_layer::<T>().plan(input)
-    }
-
-    #[cfg(feature = "keras")]
-    fn as_layer<T: Scalar>(&self) -> &dyn Layer<T> {
-        match self {
-            Self::Dense(layer) => layer,
-            Self::Conv2D(layer) => layer,
-            Self::MaxPooling2D(layer) => layer,
-            Self::Flatten(layer) => layer,
-            Self::ReLU(layer) => layer,
-            Self::Softmax(layer) => layer,
-        }
     }
 
     /// Appends the layer to a model.

@@ -154,8 +154,10 @@ fn load<T: Scalar>(path: &Path) -> Result<Sequential<T>, Failure> {
         return Err(format!("it has no {CONFIG}; save it with Keras 3 as .keras").into());
     };
     let config = config.bytes(LONGEST_CONFIG)?;
-    let architecture = Architecture::read::<T>(&config)?;
-    let parameters = architecture.parameters::<T>()?;
+    let (builder, groups) = Architecture::read::<T>(&config)?.into_builder();
+    let problem = |error: Error| Failure::Problem(error.to_string());
+    // nothing is allocated for parameters until the file has been found to have them
+    let model = builder.plan().map_err(problem)?;
 
     let Some(weights) = archive.member(WEIGHTS)? else {
         let help = if names.iter().any(|name| name == "model.weights.npz") {
@@ -166,13 +168,6 @@ fn load<T: Scalar>(path: &Path) -> Result<Sequential<T>, Failure> {
         return Err(format!("it has no {WEIGHTS}{help}").into());
     };
     let weights = Weights::new(weights.bytes(u64::MAX - 1)?);
-    let values: Vec<T> = weights.read(&architecture.groups, &parameters)?;
-
-    let input = Sequential::<T>::with_input(architecture.input);
-    let builder = architecture.layers.into_iter().fold(input, |model, layer| layer.add_to(model));
-    let mut model = builder.build(0).map_err(|error| Failure::Problem(error.to_string()))?;
-    let names = model.layout().entries().iter().map(|entry| entry.name());
-    debug_assert!(names.eq(parameters.iter().map(|(name, _)| name)), "plan and model count layers in the same way");
-    model.values_mut().copy_from_slice(&values);
-    Ok(model)
+    let values = weights.read(&groups, model.layout())?;
+    model.with_values(0, values).map_err(problem)
 }

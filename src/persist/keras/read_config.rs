@@ -1,18 +1,17 @@
 //! `config.json`: which layers a model of Keras has.
 
-use std::collections::BTreeSet;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use serde_json::{Map, Value};
 
 use super::super::built_in::BuiltIn;
 use super::super::failure::Failure;
 use super::super::json::from_json;
-use crate::error::shape_text;
 use crate::initializers::Initializer;
 use crate::layers::{Activation, Conv2D, Dense, Flatten, MaxPooling2D, ReLU, Softmax};
+use crate::model::{Sequential, SequentialBuilder};
 use crate::scalar::Scalar;
-use crate::shape::{Padding, Size2D, elements};
+use crate::shape::{Padding, Size2D};
 
 /// Options that say nothing about what a model predicts.
 const HARMLESS: [&str; 10] = [
@@ -101,27 +100,10 @@ impl Architecture {
         Ok(Self { input, layers: built_in, groups })
     }
 
-    /// Names and shapes of all parameters, in the order of the model that will be built. Nothing is allocated for them.
-    pub(super) fn parameters<T: Scalar>(&self) -> Result<Vec<(String, Vec<usize>)>, Failure> {
-        let problem = |error: crate::Error| Failure::Problem(error.to_string());
-        let mut shape = self.input.clone();
-        let (mut parameters, mut counts, mut total) = (vec![], HashMap::new(), 0_usize);
-        for layer in &self.layers {
-            let kind = layer.kind::<T>();
-            let count: &mut usize = counts.entry(kind).or_default();
-            let name = if *count == 0 { kind.to_owned() } else { format!("{kind}_{count}") };
-            *count += 1;
-            let plan = layer.plan::<T>(&shape).map_err(|error| problem(error.in_layer(&name)))?;
-            for spec in plan.parameters {
-                total = elements(&spec.shape).and_then(|len| total.checked_add(len)).ok_or_else(|| {
-                    let shape = shape_text(&spec.shape);
-                    format!("{name}: its {} of {shape} is more than can be addressed", spec.name)
-                })?;
-                parameters.push((format!("{name}/{}", spec.name), spec.shape));
-            }
-            shape = plan.output;
-        }
-        Ok(parameters)
+    /// The model as it is to be built, and the names of [`groups`](Self::groups).
+    pub(super) fn into_builder<T: Scalar>(self) -> (SequentialBuilder<T>, BTreeSet<String>) {
+        let input = Sequential::with_input(self.input);
+        (self.layers.into_iter().fold(input, |model, layer| layer.add_to(model)), self.groups)
     }
 }
 

@@ -15,7 +15,7 @@ use hdf5_writer::{ByteOrder, DatasetBuilder, Hdf5Builder, WriteOptions};
 
 use super::super::failure::Failure;
 use crate::error::shape_text;
-use crate::model::Sequential;
+use crate::model::{Layout, Sequential};
 use crate::scalar::Scalar;
 
 /// The bytes of an HDF5 file.
@@ -30,32 +30,22 @@ impl Weights {
 
     /// The values of these parameters, one after the other. The file must have these, and in `layers` no other groups
     /// than those named.
-    pub(super) fn read<T: Scalar>(
-        self,
-        groups: &BTreeSet<String>,
-        parameters: &[(String, Vec<usize>)],
-    ) -> Result<Vec<T>, Failure> {
-        // sizes have been found to have a product and a sum
-        let count: usize = parameters.iter().map(|(_, shape)| shape.iter().product::<usize>()).sum();
+    pub(super) fn read<T: Scalar>(self, groups: &BTreeSet<String>, layout: &Layout) -> Result<Vec<T>, Failure> {
+        let count = layout.len();
         let (got, expected) = (self.bytes.len(), count.saturating_mul(size_of::<T>()));
         if got < expected {
             return Err(
                 format!("its weights have {got} bytes, expected at least {expected} for {count} parameters").into()
             );
         }
-        let read = || self.read_unguarded(groups, parameters, count);
+        let read = || self.read_unguarded(groups, layout);
         match catch_unwind(AssertUnwindSafe(read)) {
             Ok(result) => result,
             Err(_) => Err("its weights are not a sound HDF5 file".to_owned().into()),
         }
     }
 
-    fn read_unguarded<T: Scalar>(
-        self,
-        groups: &BTreeSet<String>,
-        parameters: &[(String, Vec<usize>)],
-        count: usize,
-    ) -> Result<Vec<T>, Failure> {
+    fn read_unguarded<T: Scalar>(self, groups: &BTreeSet<String>, layout: &Layout) -> Result<Vec<T>, Failure> {
         let most = self.bytes.len();
         let options = OpenOptions::default()
             .with_chunk_cache_bytes(0)
@@ -70,12 +60,13 @@ impl Weights {
 
         let mut values = Vec::new();
         let too_large = |_| io::Error::from(io::ErrorKind::OutOfMemory);
-        values.try_reserve_exact(count).map_err(too_large)?;
-        for parameters in parameters.chunk_by(|(a, _), (b, _)| split(a).0 == split(b).0) {
-            let layer = split(&parameters[0].0).0;
+        values.try_reserve_exact(layout.len()).map_err(too_large)?;
+        for parameters in layout.entries().chunk_by(|a, b| split(a.name()).0 == split(b.name()).0) {
+            let layer = split(parameters[0].name()).0;
             let vars = layers.group(layer)?.group("vars")?;
             check_names(layer, vars.member_names()?.1, parameters.len())?;
-            for (name, shape) in parameters {
+            for parameter in parameters {
+                let (name, shape) = (parameter.name(), parameter.shape());
                 let dataset = vars.dataset(index_of(split(name).1))?;
                 if !dataset.shape().iter().copied().eq(shape.iter().map(|&size| size as u64)) {
                     let got: Vec<usize> = dataset.shape().iter().map(|&size| size as usize).collect();
