@@ -3,10 +3,13 @@
 //!     cargo bench --bench layers
 //!     cargo bench --bench layers -- conv2
 
+mod models;
+
 use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use models::models;
 use plywood::layers::Layer;
 use plywood::ndarray::{Array1, Array2, ArrayD, IxDyn};
 use plywood::optimizers::{Adam, Update};
@@ -81,27 +84,9 @@ fn optimizers(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// The two models of the examples.
-fn models() -> [(&'static str, Sequential, usize); 2] {
-    let dense = Sequential::input([784])
-        .add(Dense::new(512).activation(Activation::ReLU))
-        .add(Dense::new(10).activation(Activation::Softmax));
-    let convolution = |filters| Conv2D::new(filters, 3).activation(Activation::ReLU);
-    let cnn = Sequential::input([28, 28, 1])
-        .add(convolution(32))
-        .add(MaxPooling2D::new(2))
-        .add(convolution(64))
-        .add(MaxPooling2D::new(2))
-        .add(convolution(64))
-        .add(Flatten::new())
-        .add(Dense::new(64).activation(Activation::ReLU))
-        .add(Dense::new(10).activation(Activation::Softmax));
-    [("dense", dense, 128), ("cnn", cnn, 64)]
-        .map(|(name, model, batch)| (name, model.build(1).expect("the shapes fit"), batch))
-}
-
 fn training(criterion: &mut Criterion) {
     for (name, model, batch) in models() {
+        let model = model.build(1).expect("the shapes fit");
         let x = numbers(&[&[batch], model.input_shape()].concat());
         let y = Array1::from_shape_fn(batch, |i| i % 10);
         // weights that hardly move, so that each step is like the first
@@ -118,6 +103,7 @@ fn training(criterion: &mut Criterion) {
 
 fn prediction(criterion: &mut Criterion) {
     for (name, model, _) in models() {
+        let model = model.build(1).expect("the shapes fit");
         for batch in [1, 32, 256] {
             let x = numbers(&[&[batch], model.input_shape()].concat());
             let mut y = Array2::zeros((batch, 10));

@@ -7,9 +7,12 @@
 //! kernel, so Σ dy·(y − bias), Σ dx·x and Σ dkernel·kernel are the same number. At the end of each table are the training
 //! steps of the two models of the examples.
 
+mod models;
+
 use std::hint::black_box;
 use std::time::Instant;
 
+use models::models;
 use plywood::layers::{Conv2D, Dense, Layer};
 use plywood::model::SequentialBuilder;
 use plywood::ndarray::{Array1, ArrayD};
@@ -175,21 +178,8 @@ fn main() {
         figures.extend(passes("conv 56×56×64→64, strides 2", strided, &[56, 56, 64], 8, conv(64, 64, 27), &pool));
         figures.extend(passes("dense 784→512", Dense::new(512), &[784], 128, 784.0 * 512.0, &pool));
         figures.extend(passes("dense 512→10", Dense::new(10), &[512], 128, 5120.0, &pool));
-        let convolution = |filters| Conv2D::new(filters, 3).activation(Activation::ReLU);
-        let dense = Sequential::input([784])
-            .add(Dense::new(512).activation(Activation::ReLU))
-            .add(Dense::new(10).activation(Activation::Softmax));
-        let cnn = Sequential::input([28, 28, 1])
-            .add(convolution(32))
-            .add(MaxPooling2D::new(2))
-            .add(convolution(64))
-            .add(MaxPooling2D::new(2))
-            .add(convolution(64))
-            .add(Flatten::new())
-            .add(Dense::new(64).activation(Activation::ReLU))
-            .add(Dense::new(10).activation(Activation::Softmax));
         let steps =
-            [step("dense model, training step", dense, 128, &pool), step("cnn model, training step", cnn, 64, &pool)];
+            models().map(|(name, model, batch)| step(&format!("{name} model, training step"), model, batch, &pool));
         let after = peak(&pool);
         println!("{threads} threads, {}, peak {before:.1} GFLOP/s before, {after:.1} after", instruction_set());
         for figure in figures {

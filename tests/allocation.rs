@@ -2,12 +2,15 @@
 //! its batches.
 
 mod common;
+#[path = "../benches/models/mod.rs"]
+mod models;
 
 use std::alloc::System;
 use std::sync::Barrier;
 use std::time::Duration;
 
 use common::{numbers, pool};
+use models::models;
 use plywood::model::SequentialBuilder;
 use plywood::ndarray::{Array1, Array2, Axis, Slice};
 use plywood::prelude::*;
@@ -23,24 +26,6 @@ fn allocations(work: impl FnOnce()) -> usize {
     work();
     let change = region.change();
     change.allocations + change.reallocations
-}
-
-/// The models of the two examples with their batch sizes.
-fn models() -> [(&'static str, SequentialBuilder, usize); 2] {
-    let convolution = |filters| Conv2D::new(filters, 3).activation(Activation::ReLU);
-    let dense = Sequential::input([784])
-        .add(Dense::new(512).activation(Activation::ReLU))
-        .add(Dense::new(10).activation(Activation::Softmax));
-    let cnn = Sequential::input([28, 28, 1])
-        .add(convolution(32))
-        .add(MaxPooling2D::new(2))
-        .add(convolution(64))
-        .add(MaxPooling2D::new(2))
-        .add(convolution(64))
-        .add(Flatten::new())
-        .add(Dense::new(64).activation(Activation::ReLU))
-        .add(Dense::new(10).activation(Activation::Softmax));
-    [("dense", dense, 128), ("cnn", cnn, 64)]
 }
 
 fn trainer(model: &SequentialBuilder) -> Trainer {
