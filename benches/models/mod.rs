@@ -4,7 +4,7 @@ use plywood::model::SequentialBuilder;
 use plywood::prelude::*;
 
 /// Name, model and batch size of each.
-pub fn models() -> [(&'static str, SequentialBuilder, usize); 2] {
+pub(crate) fn models() -> [(&'static str, SequentialBuilder, usize); 2] {
     let convolution = |filters| Conv2D::new(filters, 3).activation(Activation::ReLU);
     let dense = Sequential::input([784])
         .add(Dense::new(512).activation(Activation::ReLU))
