@@ -752,6 +752,15 @@ mod tests {
         for first in 0..50 {
             let mut part = lattice.starting_at(first).offsets();
             assert!((first..60).all(|row| part.next() == all[row]), "from row {first}");
+            let mut again = lattice.starting_at(first).starting_at(7).offsets();
+            assert!((first + 7..60).all(|row| again.next() == all[row]), "7 after row {first}");
         }
+    }
+
+    #[test]
+    fn segments_of_a_walk_begin_where_its_counts_say() {
+        let walk = Walk { counts: [3, 2], strides: [40, 17], len: 5, step: 1 };
+        assert_eq!(walk.segments().collect::<Vec<_>>(), [0, 17, 40, 57, 80, 97]);
+        assert_eq!(walk.extent(), 80 + 17 + 5);
     }
 }
