@@ -106,3 +106,30 @@ pub(crate) fn sum_parts<T: Scalar>(parts: &[T], stride: usize, count: usize, sum
         );
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// More elements than tasks have, and not a multiple of that.
+    #[test]
+    fn tasks_work_on_what_is_theirs() {
+        let len = 3 * MIN_ELEMENTS + 5;
+        let x: Vec<f32> = (0..len).map(|i| ((i * 7919) % 1009) as f32 - 504.0).collect();
+        let dy: Vec<f32> = (0..len).map(|i| i as f32).collect();
+        let (mut y, mut dx, mut masked) = (vec![f32::NAN; len], vec![f32::NAN; len], dy.clone());
+        relu(&x, &mut y);
+        relu_gradient(&y, &dy, &mut dx);
+        mask_relu(&y, &mut masked);
+        for i in 0..len {
+            assert_eq!(y[i], x[i].max(0.0), "{i}");
+            assert_eq!([dx[i], masked[i]], [if x[i] > 0.0 { dy[i] } else { 0.0 }; 2], "{i}");
+        }
+
+        let (count, stride) = (3, 10_000);
+        let parts: Vec<f32> = (0..count * stride).map(|i| i as f32).collect();
+        let mut sums = vec![f32::NAN; 9_000];
+        sum_parts(&parts, stride, count, &mut sums);
+        assert!(sums.iter().enumerate().all(|(i, &sum)| sum == (3 * i + 3 * stride) as f32));
+    }
+}
