@@ -101,11 +101,11 @@ pub enum Error {
         /// What was expected.
         expected: String,
     },
-    /// The targets are not of the form the loss needs.
-    #[error("{loss}: got {got}, expected {expected}")]
+    /// The targets are not of the form that is needed.
+    #[error("{owner}: got {got}, expected {expected}")]
     Targets {
-        /// The loss's name.
-        loss: &'static str,
+        /// Who needs them: the loss or metric, by name, or the function.
+        owner: &'static str,
         /// What the targets are.
         got: String,
         /// What they should be.

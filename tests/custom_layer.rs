@@ -132,7 +132,7 @@ impl<T: Scalar> Loss<T> for Huber {
         match targets {
             TargetsView::Values(values) if values.shape().get(1..) == Some(output) => Ok(()),
             _ => Err(Error::Targets {
-                loss: "huber",
+                owner: "huber",
                 got: "other targets".to_owned(),
                 expected: "values of the shape of the model's output".to_owned(),
             }),

@@ -68,7 +68,7 @@ impl<T: Scalar> Targets<T> {
         match self {
             Self::Classes(indices) => Ok(one_hot(indices, classes)?.into()),
             Self::Values(values) => Err(Error::Targets {
-                loss: "one_hot",
+                owner: "one_hot",
                 got: format!("values of shape {}", shape_text(values.shape())),
                 expected: "class indices".to_owned(),
             }),

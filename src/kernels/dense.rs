@@ -189,9 +189,16 @@ mod tests {
     /// Integers, whose sums are exact: results must agree to the last bit.
     #[test]
     fn agrees_with_plain_loops() {
-        for (batch, inputs, units) in
-            [(1, 1, 1), (1, 700, 70), (3, 5, 2), (7, 50, 10), (50, 33, 65), (26, 100, 97), (13, 90, 300)]
-        {
+        for (batch, inputs, units) in [
+            (1, 1, 1),
+            (1, 700, 70),
+            (3, 5, 2),
+            (7, 50, 10),
+            (50, 33, 65),
+            (26, 100, 97),
+            (13, 90, 300),
+            (1, 2100, 1100),
+        ] {
             for (relu, margins) in [(false, false), (true, false), (false, true), (true, true)] {
                 let (mut x, kernel, bias) = (numbers(batch * inputs, 1), numbers(inputs * units, 2), numbers(units, 3));
                 if margins {

@@ -453,7 +453,7 @@ impl<T: Scalar> Product<'_, T> {
         let lanes = T::lanes::<S>();
         let mut kept = Kept::new();
         for k in (0..depth).step_by(block) {
-            let part = Part { cursor: Cursor { at: k, ..Cursor::default() }, k, len: block.min(depth - k), depth };
+            let part = Part { cursor: Cursor::default(), k, len: block.min(depth - k), depth };
             let (mut a_offsets, mut c_offsets) = (self.a_rows.offsets(), self.c_rows.offsets());
             let mut left = self.rows;
             while left > 0 {

@@ -488,6 +488,6 @@ mod tests {
         let error = check(LOGITS, array![0_usize, 1, 3].into()).unwrap_err();
         assert!(matches!(error, Error::LabelOutOfRange { index: 2, label: 3, classes: 3 }));
         let error = check(LOGITS, array![[0.0, 1.0]].into()).unwrap_err();
-        assert!(matches!(error, Error::Targets { loss: NAME, .. }));
+        assert!(matches!(error, Error::Targets { owner: NAME, .. }));
     }
 }

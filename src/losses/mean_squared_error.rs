@@ -79,7 +79,7 @@ impl<T: Scalar> Loss<T> for MeanSquaredError {
         if matches!(targets, TargetsView::Classes(_)) {
             expected += "; make rows of class indices with one_hot";
         }
-        Err(Error::Targets { loss: "mean_squared_error", got, expected })
+        Err(Error::Targets { owner: "mean_squared_error", got, expected })
     }
 
     fn evaluate(&self, pass: LossPass<'_, T>) {

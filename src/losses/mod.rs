@@ -48,7 +48,7 @@ pub(crate) use targets::check_class_targets;
 ///         match targets {
 ///             TargetsView::Values(values) if values.shape().get(1..) == Some(output) => Ok(()),
 ///             _ => Err(Error::Targets {
-///                 loss: "mean_absolute_error",
+///                 owner: "mean_absolute_error",
 ///                 got: "other targets".to_owned(),
 ///                 expected: "values of the shape of the model's output".to_owned(),
 ///             }),

@@ -26,7 +26,7 @@ pub(crate) fn check_class_targets<T: Scalar>(
         },
         TargetsView::Values(values) if matches!(*values.shape(), [_, n] if n == classes) => Ok(()),
         TargetsView::Values(values) => Err(Error::Targets {
-            loss: owner,
+            owner,
             got: format!("values of shape {}", shape_text(values.shape())),
             expected: format!("rows of {classes} values, or class indices as an Array1 of usize or u8"),
         }),
