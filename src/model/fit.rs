@@ -48,6 +48,19 @@ pub(crate) enum Validation<'d, T> {
 }
 
 /// What `fit` prints.
+///
+/// ```
+/// use plywood::ndarray::array;
+/// use plywood::prelude::*;
+///
+/// # let data = Dataset::new(array![[0.0_f32], [1.0]], array![0_usize, 1])?;
+/// # let model = Sequential::input([1]).add(Dense::new(2)).add(Softmax::new()).build(42)?;
+/// # let mut trainer = model.compile(RMSprop::new(0.1), CategoricalCrossentropy::default());
+/// let fit = Fit::epochs(2).verbosity(Verbosity::Lines); // prints two lines
+/// assert_eq!(trainer.fit(&data, &fit)?.len(), 2);
+/// assert_eq!(Verbosity::default(), Verbosity::Silent);
+/// # Ok::<(), plywood::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Verbosity {
@@ -62,6 +75,22 @@ pub enum Verbosity {
 }
 
 /// What `fit` does when the mean loss of a batch is NaN or infinite.
+///
+/// ```
+/// use plywood::model::NonFiniteLoss;
+/// use plywood::ndarray::array;
+/// use plywood::prelude::*;
+///
+/// let data = Dataset::new(array![[f32::NAN]], array![[0.0]])?;
+/// let mut trainer = Sequential::input([1]).add(Dense::new(1)).build(42)?.compile(SGD::new(0.1), MeanSquaredError);
+///
+/// let error = trainer.fit(&data, &Fit::epochs(3)).unwrap_err();
+/// assert!(matches!(error, Error::NonFiniteLoss { epoch: 1, batch: 1, .. }));
+///
+/// let history = trainer.fit(&data, &Fit::epochs(3).non_finite_loss(NonFiniteLoss::Stop))?;
+/// assert_eq!(history.len(), 1);
+/// # Ok::<(), plywood::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum NonFiniteLoss {
     /// It returns [`Error::NonFiniteLoss`](crate::Error::NonFiniteLoss), which names epoch and batch. The weights are as
