@@ -22,9 +22,15 @@ use crate::scalar::Scalar;
 /// | [`verbosity`](Self::verbosity) | [`Silent`](Verbosity::Silent) | | what is printed |
 ///
 /// ```
-/// use plywood::model::{Fit, Verbosity};
+/// use plywood::ndarray::Array2;
+/// use plywood::prelude::*;
 ///
-/// let fit = Fit::<f32>::epochs(10).batch_size(128).validation_split(0.1).verbosity(Verbosity::Progress);
+/// # let data = Dataset::new(Array2::zeros((200, 4)), Array2::zeros((200, 1)))?;
+/// # let mut trainer = Sequential::input([4]).add(Dense::new(1)).build(42)?.compile(SGD::new(0.1), MeanSquaredError);
+/// let fit = Fit::epochs(10).batch_size(60).validation_split(0.1).verbosity(Verbosity::Progress);
+/// trainer.fit(&data, &fit)?; // 180 samples in 3 steps an epoch, 20 for validation
+/// assert_eq!(trainer.step(), 30);
+/// # Ok::<(), plywood::Error>(())
 /// ```
 #[derive(Debug, Clone)]
 pub struct Fit<'d, T: Scalar = f32> {
@@ -168,9 +174,15 @@ impl<'d, T: Scalar> Fit<'d, T> {
     /// Rows of values count as the class of their largest.
     ///
     /// ```
-    /// use plywood::model::Fit;
+    /// use plywood::ndarray::array;
+    /// use plywood::prelude::*;
     ///
-    /// let fit = Fit::<f32>::epochs(10).class_weights([(3, 5.0), (7, 0.5)]);
+    /// let data = Dataset::new(array![[0.0_f32], [1.0], [2.0]], array![0_usize, 0, 1])?;
+    /// let model = Sequential::input([1]).add(Dense::new(2)).add(Softmax::new()).build(42)?;
+    /// let mut trainer = model.compile(RMSprop::new(0.1), CategoricalCrossentropy::new());
+    /// trainer.fit(&data, &Fit::epochs(50).class_weights([(0, 0.0), (1, 5.0)]))?; // as if class 0 were not there
+    /// assert_eq!(trainer.model().predict_classes(data.inputs())?, array![1, 1, 1]);
+    /// # Ok::<(), plywood::Error>(())
     /// ```
     pub fn class_weights(mut self, weights: impl IntoIterator<Item = (usize, f64)>) -> Self {
         self.class_weights = weights.into_iter().collect();

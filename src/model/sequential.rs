@@ -367,7 +367,7 @@ impl<T: Scalar> Sequential<T> {
     /// [`Error::ArrayShape`] if a sample is not of the model's input shape, or the output is not one vector a sample.
     ///
     /// ```
-    /// use plywood::ndarray::{Array2, array};
+    /// use plywood::ndarray::array;
     /// use plywood::prelude::*;
     ///
     /// let model = Sequential::input([3]).add(ReLU::new()).build(0)?;

@@ -57,6 +57,7 @@ const SHOWN: usize = 24;
 ///     .classes(["first", "second", "third"]);
 /// # let path = std::env::temp_dir().join(format!("plywood-doc-report-{}.html", std::process::id()));
 /// report.write(&path)?;
+/// assert!(report.to_html().contains("Three patterns"));
 /// # std::fs::remove_file(&path).unwrap();
 /// # Ok::<(), plywood::Error>(())
 /// ```

@@ -8,7 +8,9 @@ use std::fmt;
 /// use plywood::layers::ReLU;
 /// use plywood::testing::check_layer;
 ///
-/// println!("{}", check_layer(ReLU::new(), [5])?);
+/// let report = check_layer(ReLU::new(), [5])?;
+/// println!("{report}");
+/// assert_eq!(report.subject(), "re_lu on 5, 3 samples, seed 0");
 /// # Ok::<(), plywood::testing::Failure>(())
 /// ```
 #[derive(Debug, Clone, PartialEq)]
