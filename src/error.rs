@@ -10,6 +10,17 @@ use std::path::PathBuf;
 use crate::data::IdxProblem;
 
 /// What the crate's fallible functions return.
+///
+/// ```
+/// use plywood::prelude::*;
+///
+/// fn classifier(classes: usize) -> Result<Sequential> {
+///     Sequential::input([784]).add(Dense::new(classes)).add(Softmax::new()).build(42)
+/// }
+/// assert_eq!(classifier(10)?.output_shape(), [10]);
+/// assert!(classifier(0).is_err());
+/// # Ok::<(), plywood::Error>(())
+/// ```
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Everything that can go wrong because of what a user passed in.

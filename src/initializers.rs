@@ -1,4 +1,16 @@
 //! What parameters are before training: constants, or numbers drawn at random on a scale that suits the layer.
+//!
+//! A layer has a default for each of its parameters, and takes another:
+//!
+//! ```
+//! use plywood::prelude::*;
+//!
+//! let layer = Dense::new(512).kernel_initializer(Initializer::HeNormal);
+//! let model = Sequential::input([784]).add(layer).build(42)?;
+//! let kernel = model.parameter("dense/kernel")?;
+//! assert!((kernel.std(0.0) - (2.0_f32 / 784.0).sqrt()).abs() < 0.001);
+//! # Ok::<(), plywood::Error>(())
+//! ```
 
 use ndarray_rand::rand::Rng;
 use ndarray_rand::rand_distr::{StandardNormal, Uniform};

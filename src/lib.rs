@@ -128,6 +128,14 @@ pub use scalar::Scalar;
 pub use shape::{Padding, Size2D};
 
 /// What most programs need: `use plywood::prelude::*;`.
+///
+/// ```
+/// use plywood::prelude::*;
+///
+/// let model = Sequential::input([784]).add(Dense::new(10)).add(Softmax::new()).build(42)?;
+/// assert_eq!(model.output_shape(), [10]);
+/// # Ok::<(), plywood::Error>(())
+/// ```
 pub mod prelude {
     pub use crate::callbacks::{Callback, Control};
     pub use crate::data::{Dataset, Targets};

@@ -16,6 +16,17 @@ use crate::kernels::math::Transcendental;
 /// A number that models compute with: `f32` (the default everywhere) or `f64` (for checks of correctness).
 ///
 /// The trait is sealed: the kernels are written for these two.
+///
+/// ```
+/// use plywood::Scalar;
+///
+/// fn mean<T: Scalar>(values: &[T]) -> T {
+///     values.iter().copied().sum::<T>() / T::of(values.len() as f64)
+/// }
+/// assert_eq!(mean(&[1.0_f32, 2.0]), 1.5);
+/// assert_eq!(mean(&[1.0_f64, 2.0]), 1.5);
+/// assert_eq!((f32::NAME, f64::NAME), ("float32", "float64"));
+/// ```
 pub trait Scalar:
     Float
     + FromPrimitive

@@ -57,6 +57,19 @@ impl From<[usize; 2]> for Size2D {
 /// | [`Explicit`](Padding::Explicit) | ⌊(n + before + after − k) / s⌋ + 1 |
 ///
 /// A convolution pads with zeros, max-pooling with −∞.
+///
+/// ```
+/// use plywood::prelude::*;
+///
+/// let output = |padding| {
+///     let model = Sequential::input([28, 28, 1]).add(Conv2D::new(8, 3).strides(2).padding(padding)).build(42)?;
+///     Ok::<_, Error>(model.output_shape().to_vec())
+/// };
+/// assert_eq!(output(Padding::Valid)?, [13, 13, 8]);
+/// assert_eq!(output(Padding::Same)?, [14, 14, 8]);
+/// assert_eq!(output(Padding::symmetric(2))?, [15, 15, 8]);
+/// # Ok::<(), plywood::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub enum Padding {

@@ -63,11 +63,41 @@ where
 }
 
 /// What [`on_epoch_end`] makes.
+///
+/// ```
+/// use plywood::callbacks::on_epoch_end;
+/// use plywood::ndarray::array;
+/// use plywood::prelude::*;
+///
+/// # let data = Dataset::new(array![[0.0_f32], [1.0]], array![0_usize, 1])?;
+/// # let model = Sequential::input([1]).add(Dense::new(2)).add(Softmax::new()).build(42)?;
+/// # let mut trainer = model.compile(RMSprop::new(0.1), CategoricalCrossentropy::default());
+/// let mut epochs = 0;
+/// let mut count = on_epoch_end(|_, _| epochs += 1);
+/// trainer.fit_with(&data, &Fit::epochs(3).batch_size(1), &mut [&mut count])?;
+/// assert_eq!(epochs, 3);
+/// # Ok::<(), plywood::Error>(())
+/// ```
 pub struct OnEpochEnd<F> {
     tell: F,
 }
 
 /// What [`on_batch_end`] makes.
+///
+/// ```
+/// use plywood::callbacks::on_batch_end;
+/// use plywood::ndarray::array;
+/// use plywood::prelude::*;
+///
+/// # let data = Dataset::new(array![[0.0_f32], [1.0]], array![0_usize, 1])?;
+/// # let model = Sequential::input([1]).add(Dense::new(2)).add(Softmax::new()).build(42)?;
+/// # let mut trainer = model.compile(RMSprop::new(0.1), CategoricalCrossentropy::default());
+/// let mut steps = 0;
+/// let mut count = on_batch_end(|_, _| steps += 1);
+/// trainer.fit_with(&data, &Fit::epochs(3).batch_size(1), &mut [&mut count])?;
+/// assert_eq!(steps, 6);
+/// # Ok::<(), plywood::Error>(())
+/// ```
 pub struct OnBatchEnd<F> {
     tell: F,
 }

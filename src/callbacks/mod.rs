@@ -148,6 +148,20 @@ pub trait Callback<T: Scalar = f32>: Send {
 }
 
 /// Whether training goes on.
+///
+/// ```
+/// use plywood::callbacks::on_epoch_end;
+/// use plywood::ndarray::array;
+/// use plywood::prelude::*;
+///
+/// # let data = Dataset::new(array![[0.0_f32], [1.0]], array![0_usize, 1])?;
+/// # let model = Sequential::input([1]).add(Dense::new(2)).add(Softmax::new()).build(42)?;
+/// # let mut trainer = model.compile(RMSprop::new(0.1), CategoricalCrossentropy::default());
+/// let mut third = on_epoch_end(|_, epoch| if epoch.epoch == 3 { Control::Stop } else { Control::Continue });
+/// let history = trainer.fit_with(&data, &Fit::epochs(100), &mut [&mut third])?;
+/// assert_eq!(history.len(), 3);
+/// # Ok::<(), plywood::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Control {
     /// It does.
@@ -164,6 +178,30 @@ impl From<()> for Control {
 }
 
 /// What a run is going to be, as a [`Callback`] sees it.
+///
+/// ```
+/// use plywood::callbacks::TrainBegin;
+/// use plywood::ndarray::array;
+/// use plywood::prelude::*;
+///
+/// #[derive(Debug)]
+/// struct CountAhead(usize);
+///
+/// impl<T: Scalar> Callback<T> for CountAhead {
+///     fn train_begin(&mut self, _: &mut Trainer<T>, run: &TrainBegin<'_>) -> Result<()> {
+///         self.0 = run.epochs * run.batches;
+///         Ok(())
+///     }
+/// }
+///
+/// # let data = Dataset::new(array![[0.0_f32], [1.0]], array![0_usize, 1])?;
+/// # let model = Sequential::input([1]).add(Dense::new(2)).add(Softmax::new()).build(42)?;
+/// # let mut trainer = model.compile(RMSprop::new(0.1), CategoricalCrossentropy::default());
+/// let mut steps = CountAhead(0);
+/// trainer.fit_with(&data, &Fit::epochs(3).batch_size(1), &mut [&mut steps])?;
+/// assert_eq!((steps.0, trainer.step()), (6, 6));
+/// # Ok::<(), plywood::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct TrainBegin<'a> {
@@ -184,6 +222,21 @@ pub struct TrainBegin<'a> {
 }
 
 /// What a step brought, as a [`Callback`] sees it.
+///
+/// ```
+/// use plywood::callbacks::on_batch_end;
+/// use plywood::ndarray::array;
+/// use plywood::prelude::*;
+///
+/// # let data = Dataset::new(array![[0.0_f32], [1.0]], array![0_usize, 1])?;
+/// # let model = Sequential::input([1]).add(Dense::new(2)).add(Softmax::new()).build(42)?;
+/// # let mut trainer = model.compile(RMSprop::new(0.1), CategoricalCrossentropy::default());
+/// let mut seen = vec![];
+/// let mut keep = on_batch_end(|_, batch| seen.push((batch.epoch, batch.batch, batch.samples)));
+/// trainer.fit_with(&data, &Fit::epochs(2).batch_size(1), &mut [&mut keep])?;
+/// assert_eq!(seen, [(1, 1, 1), (1, 2, 2), (2, 1, 1), (2, 2, 2)]);
+/// # Ok::<(), plywood::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct BatchEnd {
@@ -202,6 +255,21 @@ pub struct BatchEnd {
 }
 
 /// What an epoch brought, as a [`Callback`] sees it.
+///
+/// ```
+/// use plywood::callbacks::on_epoch_end;
+/// use plywood::ndarray::array;
+/// use plywood::prelude::*;
+///
+/// # let data = Dataset::new(array![[0.0_f32], [1.0]], array![0_usize, 1])?;
+/// # let model = Sequential::input([1]).add(Dense::new(2)).add(Softmax::new()).build(42)?;
+/// # let mut trainer = model.compile(RMSprop::new(0.1), CategoricalCrossentropy::default());
+/// let mut losses = vec![];
+/// let mut keep = on_epoch_end(|_, epoch| losses.push((epoch.epoch, epoch.get("loss"))));
+/// let history = trainer.fit_with(&data, &Fit::epochs(3), &mut [&mut keep])?;
+/// assert_eq!(losses[2], (3, history.last("loss")));
+/// # Ok::<(), plywood::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct EpochEnd<'a> {

@@ -5,6 +5,25 @@ use super::{EpochEnd, TrainBegin};
 use crate::error::{Error, Result};
 
 /// Which way a figure gets better.
+///
+/// A loss that falls gets better, unless it is taken for a figure that should be high:
+///
+/// ```
+/// use plywood::callbacks::{EarlyStopping, Mode};
+/// use plywood::ndarray::array;
+/// use plywood::prelude::*;
+///
+/// # let data = Dataset::new(array![[0.0_f32], [1.0]], array![0_usize, 1])?;
+/// # let model = Sequential::input([1]).add(Dense::new(2)).add(Softmax::new()).build(42)?;
+/// # let mut trainer = model.compile(RMSprop::new(0.1), CategoricalCrossentropy::default());
+/// let epochs = |early: EarlyStopping, trainer: &mut Trainer| {
+///     let mut early = early.monitor("loss").patience(2);
+///     Ok::<_, Error>(trainer.fit_with(&data, &Fit::epochs(10), &mut [&mut early])?.len())
+/// };
+/// assert_eq!(epochs(EarlyStopping::new(), &mut trainer)?, 10);
+/// assert_eq!(epochs(EarlyStopping::new().mode(Mode::Max), &mut trainer)?, 3);
+/// # Ok::<(), plywood::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Mode {

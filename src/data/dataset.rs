@@ -7,6 +7,18 @@ use crate::error::{Error, Result, shape_text};
 use crate::scalar::Scalar;
 
 /// What a model should put out, owned: one class index a sample, or an array of values such as one-hot rows.
+///
+/// ```
+/// use plywood::data::Targets;
+/// use plywood::ndarray::array;
+///
+/// let classes: Targets<f32> = array![1_usize, 0].into();
+/// let rows: Targets<f32> = array![[0.0, 1.0], [1.0, 0.0]].into();
+/// assert!(matches!(classes, Targets::Classes(_)));
+/// assert!(matches!(rows, Targets::Values(_)));
+/// assert_eq!(classes.one_hot(2)?, rows);
+/// # Ok::<(), plywood::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub enum Targets<T> {
     /// The class of each sample, counted from 0.
@@ -16,6 +28,15 @@ pub enum Targets<T> {
 }
 
 /// [`Targets`] borrowed, as losses and metrics take them.
+///
+/// ```
+/// use plywood::data::{Targets, TargetsView};
+/// use plywood::ndarray::array;
+///
+/// let targets: Targets<f32> = array![7_usize, 2, 1].into();
+/// let TargetsView::Classes(classes) = targets.view() else { unreachable!("they are class indices") };
+/// assert_eq!(classes[0], 7);
+/// ```
 #[derive(Debug, Clone)]
 pub enum TargetsView<'a, T> {
     /// The class of each sample, counted from 0.

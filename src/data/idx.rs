@@ -29,6 +29,18 @@ const UNSIGNED_BYTE: u8 = 0x08;
 const DIMENSIONS: RangeInclusive<usize> = 1..=4;
 
 /// What is wrong with an IDX file.
+///
+/// ```
+/// use plywood::Error;
+/// use plywood::data::{IdxProblem, read_idx};
+/// use plywood::ndarray::Ix1;
+///
+/// # let path = std::env::temp_dir().join(format!("plywood-doc-idx-{}", std::process::id()));
+/// std::fs::write(&path, [0, 0, 8, 1, 0, 0, 0, 5, 7, 2, 1]).unwrap(); // 5 labels, of which 3 are there
+/// let Err(Error::Idx { problem, .. }) = read_idx::<Ix1>(&path) else { unreachable!() };
+/// assert_eq!(problem, IdxProblem::Truncated { part: "data", got: 3, expected: 5 });
+/// # std::fs::remove_file(&path).unwrap();
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum IdxProblem {

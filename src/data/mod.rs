@@ -7,6 +7,16 @@
 //! | MNIST, Fashion-MNIST and others in the same four files, or in an `.npz` file | [`Mnist`] |
 //! | any other IDX file | [`read_idx`] |
 //! | a training loop of one's own | [`epoch_order`] and [`Batches`] |
+//!
+//! ```
+//! use plywood::data::Dataset;
+//! use plywood::ndarray::array;
+//!
+//! let data = Dataset::new(array![[0.0_f32, 0.5], [1.0, 0.0], [0.5, 0.5], [1.0, 1.0]], array![0_usize, 1, 0, 1])?;
+//! let (train, validation) = data.split_last(0.25)?;
+//! assert_eq!((train.len(), validation.len()), (3, 1));
+//! # Ok::<(), plywood::Error>(())
+//! ```
 
 mod batches;
 mod dataset;

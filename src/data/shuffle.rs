@@ -33,13 +33,15 @@ use crate::random::{Purpose, generator};
 /// ```
 /// use plywood::data::{Batches, epoch_order};
 ///
-/// let mut order = Vec::new();
+/// let (mut order, mut batches) = (vec![], 0);
 /// for epoch in 0..2 {
 ///     epoch_order(&mut order, 10, 42, epoch);
 ///     for batch in Batches::new(order.len(), 4)? {
 ///         println!("{:?}", &order[batch]);
+///         batches += 1;
 ///     }
 /// }
+/// assert_eq!((batches, order.len()), (6, 10));
 /// # Ok::<(), plywood::Error>(())
 /// ```
 pub fn epoch_order(order: &mut Vec<usize>, samples: usize, seed: u64, epoch: u64) {

@@ -39,6 +39,12 @@ pub(crate) fn vectorized<R>(loops: impl FnOnce() -> R) -> R {
 }
 
 /// The name of the instruction set in use, as benches and bug reports give it.
+///
+/// ```
+/// let name = plywood::testing::instruction_set();
+/// println!("computed with {name}");
+/// assert!(["scalar", "AVX2 + FMA", "AVX-512", "NEON", "other"].contains(&name));
+/// ```
 pub fn instruction_set() -> &'static str {
     match *ARCH {
         Arch::Scalar => "scalar",

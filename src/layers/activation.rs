@@ -6,6 +6,20 @@ use serde::{Deserialize, Serialize};
 ///
 /// `Dense::new(64).activation(Activation::ReLU)` and `Dense::new(64)` followed by [`ReLU`](super::ReLU) give the same
 /// bits at the same speed.
+///
+/// ```
+/// use plywood::ndarray::array;
+/// use plywood::prelude::*;
+///
+/// let output = |activation| {
+///     let layer = Dense::new(2).kernel_initializer(Initializer::Ones).activation(activation);
+///     Sequential::input([1]).add(layer).build(42)?.predict(&array![[-3.0]])
+/// };
+/// assert_eq!(output(Activation::Linear)?, array![[-3.0, -3.0]].into_dyn());
+/// assert_eq!(output(Activation::ReLU)?, array![[0.0, 0.0]].into_dyn());
+/// assert_eq!(output(Activation::Softmax)?, array![[0.5, 0.5]].into_dyn());
+/// # Ok::<(), plywood::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Activation {

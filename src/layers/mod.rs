@@ -2,6 +2,19 @@
 //!
 //! A layer is a small immutable description. It holds no weights and no activations: it says what it needs
 //! ([`Layer::plan`], [`Layer::scratch`]) and computes with what it is given ([`Layer::forward`], [`Layer::backward`]).
+//!
+//! ```
+//! use plywood::prelude::*;
+//!
+//! let model = Sequential::input([28, 28, 1])
+//!     .add(Conv2D::new(8, 3).activation(Activation::ReLU))
+//!     .add(MaxPooling2D::new(2))
+//!     .add(Flatten::new())
+//!     .add(Dense::new(10).activation(Activation::Softmax))
+//!     .build(42)?;
+//! assert_eq!(model.layers()[1].output_shape(), [13, 13, 8]);
+//! # Ok::<(), plywood::Error>(())
+//! ```
 
 mod activation;
 mod conv2d;
@@ -150,6 +163,16 @@ pub trait Layer<T: Scalar = f32>: Any + Debug + Send + Sync {
 }
 
 /// What a layer makes of an input shape.
+///
+/// ```
+/// use plywood::Initializer;
+/// use plywood::layers::{Dense, Layer, ParameterSpec, Plan};
+///
+/// let kernel = ParameterSpec::new("kernel", [784, 10], Initializer::GlorotUniform).fans(784, 10);
+/// let plan = Plan::new([10]).parameter(kernel).multiply_adds(784 * 10);
+/// assert_eq!(Layer::<f32>::plan(&Dense::new(10).bias(false), &[784])?, plan);
+/// # Ok::<(), plywood::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
     /// Shape of one output sample.
@@ -180,6 +203,15 @@ impl Plan {
 }
 
 /// A parameter that a layer needs.
+///
+/// ```
+/// use plywood::Initializer;
+/// use plywood::layers::ParameterSpec;
+///
+/// let (fan_in, fan_out) = (3 * 3 * 8, 3 * 3 * 16);
+/// let kernel = ParameterSpec::new("kernel", [3, 3, 8, 16], Initializer::HeNormal).fans(fan_in, fan_out);
+/// assert_eq!((kernel.fan_in, kernel.fan_out), (72, 144));
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct ParameterSpec {
     /// Its name within the layer, such as `kernel`.
@@ -210,6 +242,16 @@ impl ParameterSpec {
 }
 
 /// What a pass is for.
+///
+/// Max-pooling remembers where each maximum was, but only for a backward pass:
+///
+/// ```
+/// use plywood::layers::{Layer, MaxPooling2D, Phase};
+///
+/// let scratch = |phase| Layer::<f32>::scratch(&MaxPooling2D::new(2), &[4, 4, 1], 8, phase);
+/// assert_eq!(scratch(Phase::Inference).indices, 0);
+/// assert_eq!(scratch(Phase::Training).indices, 8 * 2 * 2);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
     /// Forward only; nothing is kept.
@@ -219,6 +261,16 @@ pub enum Phase {
 }
 
 /// Sizes of the working memory a layer asks for. Its content lasts from a forward pass to the backward pass after it.
+///
+/// A hundred numbers a sample, and what a layer without working memory asks for:
+///
+/// ```
+/// use plywood::layers::{Layer, Phase, ReLU, Scratch};
+///
+/// let values = |batch: usize| Scratch { values: 100 * batch, ..Scratch::default() };
+/// assert_eq!(values(8).indices, 0);
+/// assert_eq!(Layer::<f32>::scratch(&ReLU::new(), &[100], 8, Phase::Training), Scratch::default());
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Scratch {
     /// Numbers of the model's type.
@@ -228,6 +280,47 @@ pub struct Scratch {
 }
 
 /// Working memory of at least the size asked for, with unspecified content.
+///
+/// The layer y = x / (1 + |x|) keeps r = 1 / (1 + |x|) for its backward pass, where dx = dy·r²:
+///
+/// ```
+/// use plywood::layers::{Backward, Forward, Layer, Phase, Plan, Scratch};
+/// use plywood::testing::check_layer;
+/// use plywood::{Result, Scalar};
+///
+/// #[derive(Debug, Clone)]
+/// struct Softsign;
+///
+/// impl<T: Scalar> Layer<T> for Softsign {
+/// #     fn kind(&self) -> &'static str {
+/// #         "softsign"
+/// #     }
+/// #
+/// #     fn plan(&self, input: &[usize]) -> Result<Plan> {
+/// #         Ok(Plan::new(input))
+/// #     }
+/// #
+///     fn scratch(&self, input: &[usize], batch: usize, _: Phase) -> Scratch {
+///         Scratch { values: batch * input.iter().product::<usize>(), indices: 0 }
+///     }
+///
+///     fn forward(&self, mut pass: Forward<'_, T>) {
+///         for ((y, &x), r) in pass.y.iter_mut().zip(&pass.x).zip(pass.scratch.values) {
+///             *r = (T::one() + x.abs()).recip();
+///             *y = x * *r;
+///         }
+///     }
+///
+///     fn backward(&self, pass: Backward<'_, T>) {
+///         let Some(mut dx) = pass.dx else { return };
+///         for ((dx, &dy), &mut r) in dx.iter_mut().zip(&pass.dy).zip(pass.scratch.values) {
+///             *dx = dy * r * r;
+///         }
+///     }
+/// }
+///
+/// assert!(check_layer(Softsign, [5]).is_ok());
+/// ```
 #[derive(Debug)]
 pub struct ScratchMut<'a, T> {
     /// Numbers of the model's type.
@@ -237,6 +330,39 @@ pub struct ScratchMut<'a, T> {
 }
 
 /// What a forward pass is given.
+///
+/// ```
+/// use plywood::layers::{Backward, Forward, Layer, Plan};
+/// use plywood::ndarray::{Zip, array};
+/// use plywood::testing::LayerRun;
+/// use plywood::{Result, Scalar};
+///
+/// #[derive(Debug)]
+/// struct Square;
+///
+/// impl<T: Scalar> Layer<T> for Square {
+///     fn forward(&self, mut pass: Forward<'_, T>) {
+///         Zip::from(&mut pass.y).and(&pass.x).for_each(|y, &x| *y = x * x);
+///     }
+/// #
+/// #     fn kind(&self) -> &'static str {
+/// #         "square"
+/// #     }
+/// #
+/// #     fn plan(&self, input: &[usize]) -> Result<Plan> {
+/// #         Ok(Plan::new(input))
+/// #     }
+/// #
+/// #     fn backward(&self, _: Backward<'_, T>) {}
+///     // …
+/// }
+///
+/// let mut run = LayerRun::<f32>::new(Square, [2], 1, 0)?;
+/// run.x_mut().assign(&array![[3.0, -2.0]]);
+/// run.forward();
+/// assert_eq!(run.y(), array![[9.0, 4.0]].into_dyn());
+/// # Ok::<(), plywood::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Forward<'a, T> {
     /// Input, `[batch, …]`.
@@ -254,6 +380,44 @@ pub struct Forward<'a, T> {
 }
 
 /// What a backward pass is given.
+///
+/// ```
+/// use plywood::layers::{Backward, Forward, Layer, Plan};
+/// use plywood::ndarray::{Zip, array};
+/// use plywood::testing::LayerRun;
+/// use plywood::{Result, Scalar};
+///
+/// #[derive(Debug)]
+/// struct Square;
+///
+/// impl<T: Scalar> Layer<T> for Square {
+///     fn backward(&self, pass: Backward<'_, T>) {
+///         let Some(mut dx) = pass.dx else { return };
+///         Zip::from(&mut dx).and(&pass.dy).and(&pass.x).for_each(|dx, &dy, &x| *dx = dy * (x + x));
+///     }
+/// #
+/// #     fn kind(&self) -> &'static str {
+/// #         "square"
+/// #     }
+/// #
+/// #     fn plan(&self, input: &[usize]) -> Result<Plan> {
+/// #         Ok(Plan::new(input))
+/// #     }
+/// #
+/// #     fn forward(&self, mut pass: Forward<'_, T>) {
+/// #         Zip::from(&mut pass.y).and(&pass.x).for_each(|y, &x| *y = x * x);
+/// #     }
+///     // …
+/// }
+///
+/// let mut run = LayerRun::<f32>::new(Square, [2], 1, 0)?;
+/// run.x_mut().assign(&array![[3.0, -2.0]]);
+/// run.dy_mut().fill(1.0);
+/// run.forward();
+/// run.backward(true);
+/// assert_eq!(run.dx(), array![[6.0, -4.0]].into_dyn());
+/// # Ok::<(), plywood::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Backward<'a, T> {
     /// Input of the forward pass.

@@ -2,6 +2,19 @@
 //!
 //! [`Accuracy`] and [`TopKAccuracy`] are shares of right predictions; [`Precision`], [`Recall`] and [`F1`] weigh all classes
 //! alike, for data where some are rare; [`ConfusionMatrix`] tells which classes are taken for which.
+//!
+//! ```
+//! use plywood::metrics::F1;
+//! use plywood::ndarray::array;
+//! use plywood::prelude::*;
+//!
+//! let data = Dataset::new(array![[0.0_f32], [1.0]], array![0_usize, 1])?;
+//! let model = Sequential::input([1]).add(Dense::new(2)).add(Softmax::new()).build(42)?;
+//! let trainer = model.compile(RMSprop::new(0.1), CategoricalCrossentropy::new());
+//! let history = trainer.metric(Accuracy::new()).metric(F1::new()).fit(&data, &Fit::epochs(3))?;
+//! assert_eq!(history.names(), ["loss", "accuracy", "f1_score"]);
+//! # Ok::<(), plywood::Error>(())
+//! ```
 
 mod accuracy;
 mod confusion_matrix;

@@ -17,6 +17,21 @@ use crate::metrics::Metric;
 use crate::scalar::Scalar;
 
 /// The loss and metrics of data that was not trained on.
+///
+/// ```
+/// use plywood::ndarray::array;
+/// use plywood::prelude::*;
+///
+/// # let data = Dataset::new(array![[0.0_f32], [1.0]], array![0_usize, 1])?;
+/// # let model = Sequential::input([1]).add(Dense::new(2)).add(Softmax::new()).build(42)?;
+/// # let mut trainer = model.compile(RMSprop::new(0.1), CategoricalCrossentropy::default()).metric(Accuracy::new());
+/// trainer.fit(&data, &Fit::epochs(50))?;
+/// let evaluation = trainer.evaluate(&data)?;
+/// println!("{evaluation}");
+/// assert!(evaluation.loss < 0.5);
+/// assert_eq!(evaluation.get("accuracy"), Some(1.0));
+/// # Ok::<(), plywood::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Evaluation {
     /// Mean loss of a sample.

@@ -22,9 +22,15 @@ use crate::scalar::Scalar;
 /// | [`verbosity`](Self::verbosity) | [`Silent`](Verbosity::Silent) | | what is printed |
 ///
 /// ```
-/// use plywood::model::{Fit, Verbosity};
+/// use plywood::ndarray::Array2;
+/// use plywood::prelude::*;
 ///
-/// let fit = Fit::<f32>::epochs(10).batch_size(128).validation_split(0.1).verbosity(Verbosity::Progress);
+/// # let data = Dataset::new(Array2::zeros((200, 4)), Array2::zeros((200, 1)))?;
+/// # let mut trainer = Sequential::input([4]).add(Dense::new(1)).build(42)?.compile(SGD::new(0.1), MeanSquaredError);
+/// let fit = Fit::epochs(10).batch_size(60).validation_split(0.1).verbosity(Verbosity::Progress);
+/// trainer.fit(&data, &fit)?; // 180 samples in 3 steps an epoch, 20 for validation
+/// assert_eq!(trainer.step(), 30);
+/// # Ok::<(), plywood::Error>(())
 /// ```
 #[derive(Debug, Clone)]
 pub struct Fit<'d, T: Scalar = f32> {
@@ -48,6 +54,19 @@ pub(crate) enum Validation<'d, T> {
 }
 
 /// What `fit` prints.
+///
+/// ```
+/// use plywood::ndarray::array;
+/// use plywood::prelude::*;
+///
+/// # let data = Dataset::new(array![[0.0_f32], [1.0]], array![0_usize, 1])?;
+/// # let model = Sequential::input([1]).add(Dense::new(2)).add(Softmax::new()).build(42)?;
+/// # let mut trainer = model.compile(RMSprop::new(0.1), CategoricalCrossentropy::default());
+/// let fit = Fit::epochs(2).verbosity(Verbosity::Lines); // prints two lines
+/// assert_eq!(trainer.fit(&data, &fit)?.len(), 2);
+/// assert_eq!(Verbosity::default(), Verbosity::Silent);
+/// # Ok::<(), plywood::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Verbosity {
@@ -62,6 +81,22 @@ pub enum Verbosity {
 }
 
 /// What `fit` does when the mean loss of a batch is NaN or infinite.
+///
+/// ```
+/// use plywood::model::NonFiniteLoss;
+/// use plywood::ndarray::array;
+/// use plywood::prelude::*;
+///
+/// let data = Dataset::new(array![[f32::NAN]], array![[0.0]])?;
+/// let mut trainer = Sequential::input([1]).add(Dense::new(1)).build(42)?.compile(SGD::new(0.1), MeanSquaredError);
+///
+/// let error = trainer.fit(&data, &Fit::epochs(3)).unwrap_err();
+/// assert!(matches!(error, Error::NonFiniteLoss { epoch: 1, batch: 1, .. }));
+///
+/// let history = trainer.fit(&data, &Fit::epochs(3).non_finite_loss(NonFiniteLoss::Stop))?;
+/// assert_eq!(history.len(), 1);
+/// # Ok::<(), plywood::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum NonFiniteLoss {
     /// It returns [`Error::NonFiniteLoss`](crate::Error::NonFiniteLoss), which names epoch and batch. The weights are as
@@ -139,9 +174,15 @@ impl<'d, T: Scalar> Fit<'d, T> {
     /// Rows of values count as the class of their largest.
     ///
     /// ```
-    /// use plywood::model::Fit;
+    /// use plywood::ndarray::array;
+    /// use plywood::prelude::*;
     ///
-    /// let fit = Fit::<f32>::epochs(10).class_weights([(3, 5.0), (7, 0.5)]);
+    /// let data = Dataset::new(array![[0.0_f32], [1.0], [2.0]], array![0_usize, 0, 1])?;
+    /// let model = Sequential::input([1]).add(Dense::new(2)).add(Softmax::new()).build(42)?;
+    /// let mut trainer = model.compile(RMSprop::new(0.1), CategoricalCrossentropy::new());
+    /// trainer.fit(&data, &Fit::epochs(50).class_weights([(0, 0.0), (1, 5.0)]))?; // as if class 0 were not there
+    /// assert_eq!(trainer.model().predict_classes(data.inputs())?, array![1, 1, 1]);
+    /// # Ok::<(), plywood::Error>(())
     /// ```
     pub fn class_weights(mut self, weights: impl IntoIterator<Item = (usize, f64)>) -> Self {
         self.class_weights = weights.into_iter().collect();

@@ -1,4 +1,17 @@
 //! Models: layers with their parameters, what predicts with them, and what trains them.
+//!
+//! ```
+//! use plywood::ndarray::array;
+//! use plywood::prelude::*;
+//!
+//! let data = Dataset::new(array![[0.0_f32], [1.0]], array![0_usize, 1])?;
+//! let model = Sequential::input([1]).add(Dense::new(2)).add(Softmax::new()).build(42)?;
+//! let mut trainer = model.compile(RMSprop::new(0.1), CategoricalCrossentropy::new());
+//! let history = trainer.fit(&data, &Fit::epochs(50))?;
+//! assert_eq!(history.len(), 50);
+//! assert_eq!(trainer.into_model().predict_classes(data.inputs())?, array![0, 1]);
+//! # Ok::<(), plywood::Error>(())
+//! ```
 
 mod aligned;
 mod curve;

@@ -12,6 +12,16 @@ use crate::layers::ParameterSpec;
 use crate::shape::elements;
 
 /// Names, shapes and ranges of all parameters of a model, in one order.
+///
+/// ```
+/// use plywood::prelude::*;
+///
+/// let model = Sequential::input([3]).add(Dense::new(2)).build(42)?;
+/// let names: Vec<&str> = model.layout().entries().iter().map(|entry| entry.name()).collect();
+/// assert_eq!(names, ["dense/kernel", "dense/bias"]);
+/// assert_eq!(model.layout().len(), 3 * 2 + 2);
+/// # Ok::<(), plywood::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Layout {
     entries: Vec<Entry>,
@@ -21,6 +31,16 @@ pub struct Layout {
 }
 
 /// One parameter's place in the buffer.
+///
+/// ```
+/// use plywood::prelude::*;
+///
+/// let model = Sequential::input([3]).add(Dense::new(2)).build(42)?;
+/// let bias = model.layout().entry("dense/bias")?;
+/// assert_eq!((bias.shape(), bias.range()), (&[2][..], 6..8));
+/// assert_eq!(model.values()[bias.range()], [0.0, 0.0]);
+/// # Ok::<(), plywood::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Entry {
     name: String,
@@ -110,6 +130,42 @@ impl Layout {
 }
 
 /// One layer's parameters: `let [kernel, bias] = block.split();`
+///
+/// A layer that adds one parameter, y = x + b:
+///
+/// ```
+/// use plywood::layers::{Backward, Forward, Layer, ParameterSpec, Plan};
+/// use plywood::ndarray::array;
+/// use plywood::testing::LayerRun;
+/// use plywood::{Initializer, Result, Scalar};
+///
+/// #[derive(Debug)]
+/// struct Shift;
+///
+/// impl<T: Scalar> Layer<T> for Shift {
+///     fn forward(&self, mut pass: Forward<'_, T>) {
+///         let [shift] = pass.parameters.split();
+///         pass.y.assign(&(&pass.x + &shift));
+///     }
+/// #
+/// #     fn kind(&self) -> &'static str {
+/// #         "shift"
+/// #     }
+/// #
+/// #     fn plan(&self, input: &[usize]) -> Result<Plan> {
+/// #         Ok(Plan::new(input).parameter(ParameterSpec::new("shift", input, Initializer::Ones)))
+/// #     }
+/// #
+/// #     fn backward(&self, _: Backward<'_, T>) {}
+///     // …
+/// }
+///
+/// let mut run = LayerRun::<f32>::new(Shift, [2], 1, 0)?;
+/// run.x_mut().assign(&array![[3.0, -2.0]]);
+/// run.forward();
+/// assert_eq!(run.y(), array![[4.0, -1.0]].into_dyn());
+/// # Ok::<(), plywood::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct Block<'a, T> {
     entries: &'a [Entry],
@@ -147,6 +203,49 @@ impl<'a, T> Block<'a, T> {
 }
 
 /// The gradients of one layer's parameters: `let [mut dkernel, mut dbias] = block.split();`
+///
+/// Of the same layer as in the example of [`Block`], ∂L/∂b = Σ dy over the batch:
+///
+/// ```
+/// use plywood::layers::{Backward, Forward, Layer, ParameterSpec, Plan};
+/// use plywood::ndarray::{Axis, array};
+/// use plywood::testing::LayerRun;
+/// use plywood::{Initializer, Result, Scalar};
+///
+/// #[derive(Debug)]
+/// struct Shift;
+///
+/// impl<T: Scalar> Layer<T> for Shift {
+///     fn backward(&self, pass: Backward<'_, T>) {
+///         let [mut dshift] = pass.gradients.split();
+///         dshift.assign(&pass.dy.sum_axis(Axis(0)));
+///         if let Some(mut dx) = pass.dx {
+///             dx.assign(&pass.dy);
+///         }
+///     }
+/// #
+/// #     fn kind(&self) -> &'static str {
+/// #         "shift"
+/// #     }
+/// #
+/// #     fn plan(&self, input: &[usize]) -> Result<Plan> {
+/// #         Ok(Plan::new(input).parameter(ParameterSpec::new("shift", input, Initializer::Ones)))
+/// #     }
+/// #
+/// #     fn forward(&self, mut pass: Forward<'_, T>) {
+/// #         let [shift] = pass.parameters.split();
+/// #         pass.y.assign(&(&pass.x + &shift));
+/// #     }
+///     // …
+/// }
+///
+/// let mut run = LayerRun::<f32>::new(Shift, [2], 2, 0)?;
+/// run.dy_mut().assign(&array![[1.0, 2.0], [3.0, 4.0]]);
+/// run.forward();
+/// run.backward(false);
+/// assert_eq!(run.gradients(), [4.0, 6.0]);
+/// # Ok::<(), plywood::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct BlockMut<'a, T> {
     entries: &'a [Entry],

@@ -58,6 +58,16 @@ pub struct Sequential<T: Scalar = f32> {
 }
 
 /// A layer in a model.
+///
+/// ```
+/// use plywood::prelude::*;
+///
+/// let model = Sequential::input([4]).add(Dense::new(3)).add(Dense::new(2)).build(42)?;
+/// let last = &model.layers()[1];
+/// assert_eq!((last.name(), last.parameter_count()), ("dense_1", 3 * 2 + 2));
+/// assert_eq!((last.input_shape(), last.output_shape()), (&[3][..], &[2][..]));
+/// # Ok::<(), plywood::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct NamedLayer<T: Scalar = f32> {
     name: String,
@@ -101,6 +111,17 @@ impl<T: Scalar> NamedLayer<T> {
 }
 
 /// A model in the making; every error waits for [`build`](Self::build).
+///
+/// ```
+/// use plywood::prelude::*;
+///
+/// let mut builder = Sequential::input([784]);
+/// for units in [512, 64, 10] {
+///     builder = builder.add(Dense::new(units).activation(Activation::ReLU));
+/// }
+/// assert_eq!(builder.build(42)?.layers().len(), 3);
+/// # Ok::<(), plywood::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct SequentialBuilder<T: Scalar = f32> {
     input: Vec<usize>,
@@ -346,7 +367,7 @@ impl<T: Scalar> Sequential<T> {
     /// [`Error::ArrayShape`] if a sample is not of the model's input shape, or the output is not one vector a sample.
     ///
     /// ```
-    /// use plywood::ndarray::{Array2, array};
+    /// use plywood::ndarray::array;
     /// use plywood::prelude::*;
     ///
     /// let model = Sequential::input([3]).add(ReLU::new()).build(0)?;

@@ -24,6 +24,14 @@ pub struct State {
 }
 
 /// A value in a [`State`].
+///
+/// ```
+/// use plywood::model::{State, StateValue};
+///
+/// let state = State::new().with("wait", 3_usize).with("figure", "val_loss");
+/// assert_eq!(state.get("wait"), Some(&StateValue::Integer(3)));
+/// assert_eq!(state.get("figure"), Some(&StateValue::Text("val_loss".to_owned())));
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum StateValue {

@@ -11,6 +11,15 @@ use crate::scalar::Scalar;
 const PASSES: usize = 5;
 
 /// What the layers of a model took for one batch: see [`Sequential::time_layers`].
+///
+/// ```
+/// use plywood::prelude::*;
+///
+/// let model = Sequential::input([28, 28, 1]).add(Flatten::new()).add(Dense::new(10)).build(42)?;
+/// let times = model.time_layers(16);
+/// assert_eq!((times.batch(), times.layers().len()), (16, 2));
+/// # Ok::<(), plywood::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LayerTimes {
     pub(super) batch: usize,
@@ -18,6 +27,22 @@ pub struct LayerTimes {
 }
 
 /// What one layer took for a batch.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use plywood::model::LayerTime;
+/// use plywood::prelude::*;
+///
+/// let model = Sequential::input([784]).add(Dense::new(100)).add(ReLU::new()).build(42)?;
+/// let times = model.time_layers(64);
+/// let backward = times.layers().iter().map(|time| match *time {
+///     LayerTime::Own { backward, .. } => backward,
+///     _ => Duration::ZERO,
+/// });
+/// assert!(backward.sum::<Duration>() > Duration::ZERO);
+/// # Ok::<(), plywood::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LayerTime {
     /// It was computed by itself, or with the layers after it that are [`Joined`](Self::Joined).

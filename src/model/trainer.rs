@@ -167,6 +167,20 @@ impl<T: Scalar> Trainer<T> {
     /// [`Error::ArrayShape`], [`Error::LengthMismatch`], [`Error::Targets`], [`Error::LabelOutOfRange`],
     /// [`Error::Empty`] if the batch does not fit the model, [`Error::InvalidParameter`] if a setting of optimizer or loss
     /// is out of range, [`Error::NonFiniteLoss`] if the loss is not a number. No parameter has changed then.
+    ///
+    /// ```
+    /// use plywood::ndarray::array;
+    /// use plywood::prelude::*;
+    ///
+    /// let (x, t) = (array![[0.0], [1.0]], array![[1.0], [3.0]]);
+    /// let mut trainer = Sequential::input([1]).add(Dense::new(1)).build(42)?.compile(SGD::new(0.5), MeanSquaredError);
+    /// let first = trainer.train_step(&x, &t)?;
+    /// for _ in 0..50 {
+    ///     trainer.train_step(&x, &t)?;
+    /// }
+    /// assert!(trainer.train_step(&x, &t)? < first / 100.0);
+    /// # Ok::<(), plywood::Error>(())
+    /// ```
     pub fn train_step<'t, D: Dimension>(
         &mut self,
         x: &ArrayRef<T, D>,

@@ -7,6 +7,18 @@
 //! | [`Adam`] | mean and mean square of each gradient | `Adam::new(0.001)` | `Adam::pytorch()` |
 //!
 //! Settings are `f64` whatever a model computes with, and are checked when a model is compiled.
+//!
+//! ```
+//! use plywood::ndarray::array;
+//! use plywood::prelude::*;
+//!
+//! let model = Sequential::input([1]).add(Dense::new(2)).add(Softmax::new()).build(42)?;
+//! let mut trainer = model.compile(SGD::new(0.1).momentum(0.9), CategoricalCrossentropy::new());
+//! let first = trainer.train_step(&array![[0.0], [1.0]], &array![[1.0, 0.0], [0.0, 1.0]])?;
+//! let second = trainer.train_step(&array![[0.0], [1.0]], &array![[1.0, 0.0], [0.0, 1.0]])?;
+//! assert!(second < first);
+//! # Ok::<(), plywood::Error>(())
+//! ```
 
 mod adam;
 pub(crate) mod pass;
@@ -105,9 +117,26 @@ pub trait Optimizer<T: Scalar = f32>: Debug + Send + Sync {
 }
 
 /// The most slots an optimizer can have.
+///
+/// ```
+/// use plywood::optimizers::{MAX_SLOTS, Optimizer, RMSprop};
+///
+/// let optimizer = RMSprop::new(0.001).momentum(0.9).centered(true);
+/// assert_eq!(Optimizer::<f32>::slots(&optimizer), 3);
+/// assert!(3 <= MAX_SLOTS);
+/// ```
 pub const MAX_SLOTS: usize = 4;
 
 /// A piece of the parameters, with the same piece of the gradients and slots: all slices are of one length.
+///
+/// ```
+/// use plywood::optimizers::{Optimizer, SGD, Update};
+///
+/// let (mut w, mut velocity) = ([1.0_f32, 1.0], [0.0; 2]);
+/// let piece = Update { step: 1, parameters: &mut w, gradients: &[2.0, -1.0], slots: &mut [&mut velocity] };
+/// SGD::new(0.5).momentum(0.75).update(piece);
+/// assert_eq!((w, velocity), ([0.0, 1.5], [-1.0, 0.5]));
+/// ```
 #[derive(Debug)]
 pub struct Update<'a, 's, T> {
     /// The step, counted from 1, for optimizers that correct for the start.

@@ -14,6 +14,19 @@
 //! | several in one file, `.npz` | `Npz`, `NpzWriter` | `npz` |
 //! | the weights of a model as arrays of NumPy | `save_npz`, `load_npz` | `npz` |
 //! | the data set `mnist.npz` | `Mnist::from_npz` | `npz` |
+//!
+//! ```
+//! # #[cfg(feature = "safetensors")] {
+//! use plywood::prelude::*;
+//!
+//! # let path = std::env::temp_dir().join(format!("plywood-doc-persist-{}.safetensors", std::process::id()));
+//! let model = Sequential::input([2]).add(Dense::new(3)).build(42)?;
+//! model.save(&path)?;
+//! assert_eq!(Sequential::<f32>::load(&path)?.values(), model.values());
+//! # std::fs::remove_file(&path).unwrap();
+//! # }
+//! # Ok::<(), plywood::Error>(())
+//! ```
 
 #[cfg(feature = "npz")]
 mod archive;

@@ -59,6 +59,20 @@ struct CustomForm {
 /// | [`round`](Self::round) | `false` | whether numbers of 64 bits are rounded where the model computes with 32 |
 ///
 /// Shapes must be equal in any case.
+///
+/// ```
+/// use plywood::persist::LoadWeights;
+/// use plywood::prelude::*;
+///
+/// # let path = std::env::temp_dir().join(format!("plywood-doc-round-{}.safetensors", std::process::id()));
+/// Sequential::<f64>::with_input([2]).add(Dense::new(3)).build(1)?.save(&path)?;
+/// let mut model = Sequential::input([2]).add(Dense::new(3)).build(2)?;
+/// assert!(model.load_weights(&path).is_err()); // the file has 64 bits, the model 32
+/// model.load_weights_with(&path, LoadWeights::new().round(true))?;
+/// assert_eq!(model.values(), Sequential::input([2]).add(Dense::new(3)).build(1)?.values());
+/// # std::fs::remove_file(&path).unwrap();
+/// # Ok::<(), plywood::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LoadWeights {
     strict: bool,
@@ -89,6 +103,20 @@ impl LoadWeights {
 }
 
 /// What [`Sequential::load_weights_with`] loaded, and what it did not.
+///
+/// ```
+/// use plywood::persist::LoadWeights;
+/// use plywood::prelude::*;
+///
+/// # let path = std::env::temp_dir().join(format!("plywood-doc-report-{}.safetensors", std::process::id()));
+/// Sequential::input([2]).add(Dense::new(3)).add(Dense::new(4).bias(false)).build(1)?.save(&path)?;
+/// let mut model = Sequential::input([2]).add(Dense::new(3)).build(2)?;
+/// let report = model.load_weights_with(&path, LoadWeights::new().strict(false))?;
+/// assert_eq!(report.loaded, ["dense/kernel", "dense/bias"]);
+/// assert_eq!(report.unexpected, ["dense_1/kernel"]);
+/// # std::fs::remove_file(&path).unwrap();
+/// # Ok::<(), plywood::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct LoadReport {

@@ -186,6 +186,7 @@ pub fn read_npy<A: Element, D: Dimension>(path: impl AsRef<Path>) -> Result<Arra
 ///
 /// let path = std::env::temp_dir().join(format!("plywood-{}-write.npy", std::process::id()));
 /// write_npy(&path, &array![[1_i64, 2], [3, 4]])?;
+/// assert!(std::fs::read(&path).unwrap().starts_with(b"\x93NUMPY"));
 /// # std::fs::remove_file(&path).unwrap();
 /// # Ok::<(), plywood::Error>(())
 /// ```

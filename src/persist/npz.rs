@@ -126,12 +126,13 @@ impl Npz {
 ///
 /// ```
 /// use plywood::ndarray::array;
-/// use plywood::persist::NpzWriter;
+/// use plywood::persist::{Npz, NpzWriter};
 ///
 /// let path = std::env::temp_dir().join(format!("plywood-{}-writer.npz", std::process::id()));
 /// let mut arrays = NpzWriter::new(&path).compressed(true);
 /// arrays.add("x", &array![[1.0_f32, 2.0], [3.0, 4.0]])?;
 /// arrays.finish()?;
+/// assert_eq!(Npz::open(&path)?.names(), ["x"]);
 /// # std::fs::remove_file(&path).unwrap();
 /// # Ok::<(), plywood::Error>(())
 /// ```

@@ -38,8 +38,16 @@ const FORMAT: &str = "PyTorch state_dict";
 ///
 /// ```
 /// use plywood::persist::ModuleNames;
+/// use plywood::prelude::*;
 ///
-/// let names = ModuleNames::list(["conv1", "conv2", "fc"]).prefix("model.");
+/// # let path = std::env::temp_dir().join(format!("plywood-doc-modules-{}.safetensors", std::process::id()));
+/// let mut model = Sequential::input([8]).add(Dense::new(4)).add(ReLU::new()).add(Dense::new(2)).build(42)?;
+/// let names = ModuleNames::list(["fc1", "fc2"]).prefix("model."); // model.fc1.weight, model.fc1.bias, …
+/// model.save_pytorch(&path, &names)?;
+/// assert!(model.load_pytorch(&path, &ModuleNames::sequential()).is_err()); // 0.weight, 0.bias, …
+/// model.load_pytorch(&path, &names)?;
+/// # std::fs::remove_file(&path).unwrap();
+/// # Ok::<(), plywood::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ModuleNames {
@@ -224,7 +232,7 @@ impl<T: Scalar> Sequential<T> {
     ///     .add(Flatten::new())
     ///     .add(Dense::new(10))
     ///     .build(42)?;
-    /// let path = std::env::temp_dir().join(format!("plywood-doc-save-{}.safetensors", std::process::id()));
+    /// let path = std::env::temp_dir().join(format!("plywood-doc-save-pytorch-{}.safetensors", std::process::id()));
     /// // nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(1352, 10))
     /// model.save_pytorch(&path, &ModuleNames::sequential())?; // 0.weight, 0.bias, 4.weight, 4.bias
     /// # std::fs::remove_file(path).ok();

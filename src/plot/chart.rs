@@ -48,6 +48,14 @@ enum Mark {
 }
 
 /// A colour that is readable on white and on black.
+///
+/// ```
+/// use plywood::plot::{Chart, Color, Figure};
+///
+/// let teal = Color::new(0x12, 0x8c, 0x8c);
+/// let svg = Figure::from(Chart::new("Loss").line("training", teal, [0.26, 0.10, 0.07])).to_svg();
+/// assert!(svg.contains("#128C8C") && !Color::ALL.contains(&teal));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Color {
     /// Red, from 0 to 255.

@@ -32,6 +32,15 @@ use crate::model::{History, write};
 pub use chart::{Chart, Color};
 
 /// Charts side by side.
+///
+/// ```
+/// use plywood::plot::{Chart, Color, Figure};
+///
+/// let chart = |title: &str, values: [f64; 3]| Chart::new(title).line("training", Color::BLUE, values);
+/// let charts = [chart("Loss", [0.26, 0.10, 0.07]), chart("Accuracy", [0.92, 0.97, 0.98])];
+/// let svg = Figure::from_iter(charts).to_svg();
+/// assert!(svg.contains("Loss") && svg.contains("Accuracy"));
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Figure {
     charts: Vec<Chart>,
@@ -124,6 +133,19 @@ impl Figure {
 
 /// A chart for each figure that was measured, such as the loss, with all runs in it: each in a colour of its own, training
 /// as a line, validation dashed. A run without a name is told by `training` and `validation` alone.
+///
+/// ```
+/// use plywood::model::History;
+/// use plywood::plot;
+///
+/// let (mut dense, mut convolutional) = (History::new(), History::new());
+/// for epoch in 1..=5 {
+///     dense.push(epoch, 0.8, &[("loss", 0.3 / epoch as f64)]);
+///     convolutional.push(epoch, 4.5, &[("loss", 0.2 / epoch as f64)]);
+/// }
+/// let svg = plot::runs([("dense", &dense), ("convolutional", &convolutional)]).to_svg();
+/// assert!(svg.contains("dense: training") && svg.contains("convolutional: training"));
+/// ```
 pub fn runs<'a>(runs: impl IntoIterator<Item = (&'a str, &'a History)>) -> Figure {
     let runs: Vec<(&str, &History)> = runs.into_iter().collect();
     let mut names: Vec<&str> = vec![];

@@ -2,6 +2,18 @@
 //!
 //! Both show on a terminal only, on standard output, and are gone when the work is done. They need the feature `progress`;
 //! without it nothing is shown.
+//!
+//! ```
+//! use plywood::ndarray::array;
+//! use plywood::prelude::*;
+//!
+//! # let data = Dataset::new(array![[0.0_f32], [1.0]], array![0_usize, 1])?;
+//! # let model = Sequential::input([1]).add(Dense::new(2)).add(Softmax::new()).build(42)?;
+//! # let mut trainer = model.compile(RMSprop::new(0.1), CategoricalCrossentropy::default());
+//! let history = trainer.fit(&data, &Fit::epochs(2).verbosity(Verbosity::Progress))?; // a bar, and two lines
+//! assert_eq!(history.len(), 2);
+//! # Ok::<(), plywood::Error>(())
+//! ```
 
 #[cfg(feature = "progress")]
 mod bar;

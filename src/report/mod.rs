@@ -1,4 +1,18 @@
 //! A page that tells what a model is, how it was trained, and where it is wrong.
+//!
+//! ```
+//! use plywood::ndarray::array;
+//! use plywood::prelude::*;
+//! use plywood::report::Report;
+//!
+//! # let data = Dataset::new(array![[0.0_f32], [1.0]], array![0_usize, 1])?;
+//! # let model = Sequential::input([1]).add(Dense::new(2)).add(Softmax::new()).build(42)?;
+//! # let mut trainer = model.compile(RMSprop::new(0.1), CategoricalCrossentropy::default());
+//! let history = trainer.fit(&data, &Fit::epochs(3))?;
+//! let page = Report::new("Two classes", &mut trainer, &history, &data)?.to_html();
+//! assert!(page.starts_with("<!doctype html>"));
+//! # Ok::<(), plywood::Error>(())
+//! ```
 
 mod bitmap;
 mod page;
@@ -43,6 +57,7 @@ const SHOWN: usize = 24;
 ///     .classes(["first", "second", "third"]);
 /// # let path = std::env::temp_dir().join(format!("plywood-doc-report-{}.html", std::process::id()));
 /// report.write(&path)?;
+/// assert!(report.to_html().contains("Three patterns"));
 /// # std::fs::remove_file(&path).unwrap();
 /// # Ok::<(), plywood::Error>(())
 /// ```

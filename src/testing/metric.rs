@@ -36,7 +36,8 @@ const BOUND: f64 = 1e-12;
 /// use plywood::testing::check_metric;
 ///
 /// let predictions = array![[0.7, 0.2, 0.1], [0.3, 0.3, 0.4], [0.0, 0.9, 0.1]];
-/// println!("{}", check_metric(Accuracy::new(), &predictions, array![0_usize, 2, 2])?);
+/// let report = check_metric(Accuracy::new(), &predictions, array![0_usize, 2, 2])?;
+/// assert!(report.checks().iter().all(|check| check.passed));
 /// # Ok::<(), plywood::testing::Failure>(())
 /// ```
 pub fn check_metric<M, D>(

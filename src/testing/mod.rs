@@ -17,6 +17,7 @@
 //! # fn main() -> Result<(), plywood::testing::Failure> {
 //! let report = check_layer(Dense::new(4), [7])?;
 //! println!("{report}");
+//! assert!(report.largest_error("gradient") < 1e-6);
 //! # Ok(())
 //! # }
 //! ```

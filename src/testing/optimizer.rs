@@ -42,7 +42,8 @@ const F32_BOUND: f64 = 1e-5;
 /// use plywood::optimizers::RMSprop;
 /// use plywood::testing::check_optimizer;
 ///
-/// println!("{}", check_optimizer(RMSprop::default())?);
+/// let report = check_optimizer(RMSprop::default())?;
+/// assert!(report.largest_error("f32 against f64") < 1e-5);
 /// # Ok::<(), plywood::testing::Failure>(())
 /// ```
 pub fn check_optimizer<O>(optimizer: O) -> Result<Report, Failure>

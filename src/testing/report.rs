@@ -8,7 +8,9 @@ use std::fmt;
 /// use plywood::layers::ReLU;
 /// use plywood::testing::check_layer;
 ///
-/// println!("{}", check_layer(ReLU::new(), [5])?);
+/// let report = check_layer(ReLU::new(), [5])?;
+/// println!("{report}");
+/// assert_eq!(report.subject(), "re_lu on 5, 3 samples, seed 0");
 /// # Ok::<(), plywood::testing::Failure>(())
 /// ```
 #[derive(Debug, Clone, PartialEq)]
@@ -18,6 +20,17 @@ pub struct Report {
 }
 
 /// One thing that was looked at.
+///
+/// ```
+/// use plywood::layers::ReLU;
+/// use plywood::testing::check_layer;
+///
+/// let report = check_layer(ReLU::new(), [5])?;
+/// let check = &report.checks()[0];
+/// assert_eq!((check.name.as_str(), check.detail.as_str()), ("plan", "output 5; no parameters"));
+/// assert!(check.passed);
+/// # Ok::<(), plywood::testing::Failure>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Check {
@@ -88,6 +101,15 @@ impl fmt::Display for Report {
 
 /// A [`Report`] in which something is not as it should be. As an error, and also in a test that unwraps it, it prints the
 /// whole table.
+///
+/// ```
+/// use plywood::optimizers::SGD;
+/// use plywood::testing::check_optimizer;
+///
+/// let failure = check_optimizer(SGD::new(-0.1)).unwrap_err();
+/// assert!(failure.failed().any(|check| check.name == "settings"));
+/// assert!(failure.to_string().contains("learning_rate is -0.1"));
+/// ```
 #[derive(Clone, PartialEq)]
 pub struct Failure {
     report: Report,

@@ -89,7 +89,8 @@ where
 /// use plywood::layers::Softmax;
 /// use plywood::testing::LayerCheck;
 ///
-/// println!("{}", LayerCheck::new(Softmax::new(), [10]).batch(5).inputs(-8.0, 8.0).run()?);
+/// let report = LayerCheck::new(Softmax::new(), [10]).batch(5).inputs(-8.0, 8.0).run()?;
+/// assert_eq!(report.subject(), "softmax on 10, 5 samples, seed 0");
 /// # Ok::<(), plywood::testing::Failure>(())
 /// ```
 #[derive(Debug, Clone)]
