@@ -1,7 +1,7 @@
 //! Dense's three products, y = x·W + b, dW = xᵀ·dy and dx = dy·Wᵀ, cut into tasks.
 
 use super::elementwise::mask_relu;
-use super::pack::{pack, pack_and_sum, pack_transposed, packed_len, width};
+use super::pack::{pack, pack_and_sum, pack_transposed, packed_len, transpose, width};
 use super::parallel::{Chunks, each_stretch, items_per_task};
 use super::tile::{Epilogue, Lattice, Panels, Product, ROWS, Walk};
 use crate::scalar::Scalar;
@@ -44,9 +44,22 @@ impl DenseKernel {
         product(x, self.inputs, Panels::new(panels, self.inputs), skip_zeros, self.units, y, epilogue);
     }
 
-    /// Values that `backward` needs to work with: dy and the kernel, packed.
+    /// Values that `backward` needs to work with.
     pub(crate) fn backward_scratch<T: Scalar>(&self, batch: usize) -> usize {
-        packed_len::<T>(batch, self.units).next_multiple_of(16) + packed_len::<T>(self.units, self.inputs)
+        self.packed_dy_len::<T>(batch) + self.input_gradient_scratch::<T>(batch).iter().sum::<usize>()
+    }
+
+    /// dy, packed, up to the next cache line.
+    fn packed_dy_len<T: Scalar>(&self, batch: usize) -> usize {
+        packed_len::<T>(batch, self.units).next_multiple_of(16)
+    }
+
+    /// What the input gradient works with, as lengths: dyᵀ, packed, and the gradient's transpose; or Wᵀ, packed, if that is
+    /// not more.
+    fn input_gradient_scratch<T: Scalar>(&self, batch: usize) -> [usize; 2] {
+        let of_batch = [packed_len::<T>(self.units, batch).next_multiple_of(16), batch * self.inputs];
+        let of_kernel = packed_len::<T>(self.units, self.inputs);
+        if of_batch[0] + of_batch[1] < of_kernel { of_batch } else { [of_kernel, 0] }
     }
 
     /// Gradients of kernel, bias and, if asked for, x.
@@ -66,7 +79,7 @@ impl DenseKernel {
         if self.relu {
             mask_relu(y, dy);
         }
-        let (packed_dy, packed_kernel) = scratch.split_at_mut(packed_len::<T>(batch, self.units).next_multiple_of(16));
+        let (packed_dy, scratch) = scratch.split_at_mut(self.packed_dy_len::<T>(batch));
         let finite = match dbias {
             Some(dbias) => pack_and_sum(dy, self.units, packed_dy, dbias),
             None => pack(dy, self.units, packed_dy),
@@ -94,16 +107,24 @@ impl DenseKernel {
             .run();
         });
         if let Some(dx) = dx {
-            pack_transposed(kernel, self.units, self.inputs, |_| 0, packed_kernel);
-            product(
-                dy,
-                self.units,
-                Panels::new(packed_kernel, self.units),
-                false,
-                self.inputs,
-                dx,
-                Epilogue::default(),
-            );
+            self.input_gradient(kernel, dy, dx, scratch);
+        }
+    }
+
+    /// dx = dy·Wᵀ, or (W·dyᵀ)ᵀ where a small batch is sooner transposed, twice, than the kernel: the same sums in the same
+    /// order.
+    fn input_gradient<T: Scalar>(&self, kernel: &[T], dy: &[T], dx: &mut [T], scratch: &mut [T]) {
+        let (units, inputs, batch) = (self.units, self.inputs, dy.len() / self.units);
+        let [packed_len, transposed_len] = self.input_gradient_scratch::<T>(batch);
+        let (packed, transposed) = scratch[..packed_len + transposed_len].split_at_mut(packed_len);
+        let epilogue = Epilogue::default();
+        if transposed_len > 0 {
+            pack_transposed(dy, units, batch, |_| 0, packed);
+            product(kernel, units, Panels::new(packed, units), false, batch, transposed, epilogue);
+            transpose(transposed, batch, dx);
+        } else {
+            pack_transposed(kernel, units, inputs, |_| 0, packed);
+            product(dy, units, Panels::new(packed, units), false, inputs, dx, epilogue);
         }
     }
 }

@@ -132,6 +132,9 @@ const ROWS_AT_A_TIME: usize = 4;
 /// Rows of the result that are transposed at a time: they stay in the first-level cache until they are complete.
 const DEPTH_AT_A_TIME: usize = 64;
 
+/// Columns of a matrix that are transposed at a time where its rows stay whole: a line of the cache.
+const COLUMNS_AT_A_TIME: usize = 16;
+
 /// `to[l][r] = from[r][l]` for the first rows of `from`, zero for the others; rows begin `stride` and `width` apart.
 #[inline(always)]
 fn transpose_block<T: Scalar>(from: &[T], stride: usize, rows: usize, to: &mut [T], width: usize) {
@@ -183,14 +186,17 @@ pub(crate) fn pack_transposed<T: Scalar>(
 /// The row-major matrix `[..][columns]` the other way round, rows of the result in parallel.
 pub(crate) fn transpose<T: Scalar>(matrix: &[T], columns: usize, out: &mut [T]) {
     let rows = matrix.len() / columns;
-    let per_task = MIN_ELEMENTS.div_ceil(rows.max(1));
+    let per_task = MIN_ELEMENTS.div_ceil(rows.max(1)).next_multiple_of(COLUMNS_AT_A_TIME);
     each_task(0..columns.div_ceil(per_task), Chunks::new(&mut out[..matrix.len()], per_task * rows), &|task, out| {
-        for (i, to) in out.slice.chunks_exact_mut(rows).enumerate() {
-            let column = task * per_task + i;
-            for (to, from) in to.iter_mut().zip(matrix[column..].iter().step_by(columns)) {
-                *to = *from;
-            }
-        }
+        vectorized(
+            #[inline(always)]
+            || {
+                for (l, to) in out.slice.chunks_mut(COLUMNS_AT_A_TIME * rows).enumerate() {
+                    let column = task * per_task + l * COLUMNS_AT_A_TIME;
+                    transpose_block(&matrix[column..], columns, rows, to, rows);
+                }
+            },
+        );
     });
 }
 

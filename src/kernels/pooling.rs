@@ -52,21 +52,29 @@ fn pool_rows<T: Scalar, const ARGMAX: bool>(
     argmax: &mut [u32],
 ) {
     let [_, width, channels] = geometry.input;
-    let columns = geometry.output[1];
+    let row_len = geometry.output[1] * channels;
+    let in_pairs = geometry.size == [2, 2] && geometry.strides == [2, 2] && !geometry.is_padded();
     for (row, oy) in rows.enumerate() {
         let ys = reach(geometry, 0, oy);
-        for ox in 0..columns {
+        let y = &mut y[row * row_len..][..row_len];
+        let argmax = if ARGMAX { &mut argmax[row * row_len..][..row_len] } else { &mut [] };
+        let x = &x[(ys.start - first) * width * channels..][..ys.len() * width * channels];
+        if in_pairs {
+            let (top, bottom) = x.split_at(width * channels);
+            pool_pairs::<T, ARGMAX>([top, bottom], ys.start * width, channels, y, argmax);
+            continue;
+        }
+        for ox in 0..geometry.output[1] {
             let xs = reach(geometry, 1, ox);
-            let at = (row * columns + ox) * channels;
-            let y = &mut y[at..][..channels];
-            let argmax = if ARGMAX { &mut argmax[at..][..channels] } else { &mut [] };
+            let y = &mut y[ox * channels..][..channels];
+            let argmax = if ARGMAX { &mut argmax[ox * channels..][..channels] } else { &mut [] };
             let mut channel = 0;
             while channel < channels {
                 // whole vectors as long as there are some, then one by one
                 channel += if channels - channel >= CHANNELS {
-                    largest::<T, CHANNELS, ARGMAX>(x, first, &ys, &xs, width, channels, channel, y, argmax)
+                    largest::<T, CHANNELS, ARGMAX>(x, &ys, &xs, width, channels, channel, y, argmax)
                 } else {
-                    largest::<T, 1, ARGMAX>(x, first, &ys, &xs, width, channels, channel, y, argmax)
+                    largest::<T, 1, ARGMAX>(x, &ys, &xs, width, channels, channel, y, argmax)
                 };
             }
         }
@@ -78,7 +86,6 @@ fn pool_rows<T: Scalar, const ARGMAX: bool>(
 #[expect(clippy::too_many_arguments, reason = "inlined into its one caller: the loop state of a window")]
 fn largest<T: Scalar, const C: usize, const ARGMAX: bool>(
     x: &[T],
-    first: usize,
     ys: &Range<usize>,
     xs: &Range<usize>,
     width: usize,
@@ -89,18 +96,11 @@ fn largest<T: Scalar, const C: usize, const ARGMAX: bool>(
 ) -> usize {
     let mut best = [T::neg_infinity(); C];
     let mut index = [(ys.start * width + xs.start) as u32; C];
-    for iy in ys.clone() {
-        let row = &x[((iy - first) * width + xs.start) * channels + channel..];
+    for (row, iy) in ys.clone().enumerate() {
+        let row = &x[(row * width + xs.start) * channels + channel..];
         for (i, ix) in xs.clone().enumerate() {
-            let values: &[T; C] = row[i * channels..].first_chunk().expect("the window lies in the image");
-            let pixel = (iy * width + ix) as u32;
-            for c in 0..C {
-                let larger = (values[c] > best[c]) | (values[c].is_nan());
-                best[c] = if larger { values[c] } else { best[c] };
-                if ARGMAX {
-                    index[c] = if larger { pixel } else { index[c] };
-                }
-            }
+            let values = row[i * channels..].first_chunk().expect("the window lies in the image");
+            improve::<T, C, ARGMAX>(&mut best, &mut index, values, iy * width + ix);
         }
     }
     y[channel..][..C].copy_from_slice(&best);
@@ -108,6 +108,72 @@ fn largest<T: Scalar, const C: usize, const ARGMAX: bool>(
         argmax[channel..][..C].copy_from_slice(&index);
     }
     C
+}
+
+/// A row of the commonest windows, 2×2 side by side, over two rows of the input that begin with this pixel.
+#[inline(always)]
+fn pool_pairs<T: Scalar, const ARGMAX: bool>(
+    rows: [&[T]; 2],
+    pixel: usize,
+    channels: usize,
+    y: &mut [T],
+    argmax: &mut [u32],
+) {
+    let width = rows[0].len() / channels;
+    let windows = rows[0].chunks_exact(2 * channels).zip(rows[1].chunks_exact(2 * channels));
+    for (ox, ((top, bottom), y)) in windows.zip(y.chunks_exact_mut(channels)).enumerate() {
+        let argmax = if ARGMAX { &mut argmax[ox * channels..][..channels] } else { &mut [] };
+        let (top, bottom) = (top.split_at(channels), bottom.split_at(channels));
+        let values = [top.0, top.1, bottom.0, bottom.1];
+        let pixels = [0, 1, width, width + 1].map(|to| pixel + 2 * ox + to);
+        let mut channel = 0;
+        while channel < channels {
+            channel += if channels - channel >= CHANNELS {
+                largest_of_four::<T, CHANNELS, ARGMAX>(values, pixels, channel, y, argmax)
+            } else {
+                largest_of_four::<T, 1, ARGMAX>(values, pixels, channel, y, argmax)
+            };
+        }
+    }
+}
+
+/// The largest of four values and its pixel, for `C` channels; returns how many these are.
+#[inline(always)]
+fn largest_of_four<T: Scalar, const C: usize, const ARGMAX: bool>(
+    values: [&[T]; 4],
+    pixels: [usize; 4],
+    channel: usize,
+    y: &mut [T],
+    argmax: &mut [u32],
+) -> usize {
+    let mut best = [T::neg_infinity(); C];
+    let mut index = [pixels[0] as u32; C];
+    for (values, pixel) in values.into_iter().zip(pixels) {
+        let values = values[channel..].first_chunk().expect("channels are left");
+        improve::<T, C, ARGMAX>(&mut best, &mut index, values, pixel);
+    }
+    y[channel..][..C].copy_from_slice(&best);
+    if ARGMAX {
+        argmax[channel..][..C].copy_from_slice(&index);
+    }
+    C
+}
+
+/// What is larger, and from which pixel.
+#[inline(always)]
+fn improve<T: Scalar, const C: usize, const ARGMAX: bool>(
+    best: &mut [T; C],
+    index: &mut [u32; C],
+    values: &[T; C],
+    pixel: usize,
+) {
+    for c in 0..C {
+        let larger = (values[c] > best[c]) | values[c].is_nan();
+        best[c] = if larger { values[c] } else { best[c] };
+        if ARGMAX {
+            index[c] = if larger { pixel as u32 } else { index[c] };
+        }
+    }
 }
 
 /// `dx[pixel] += dy` for each output's pixel, row-major. `dx` is a whole image, already zero (or a sum to go on with).
