@@ -11,6 +11,7 @@ use pulp::{Simd, WithSimd};
 use super::dispatch::{dispatch, vectorized};
 use super::elementwise::sum_rows_here;
 use super::parallel::{Chunks, MIN_ELEMENTS, each_stretch, each_task};
+use super::tile::{load, store};
 use crate::scalar::Scalar;
 
 /// Numbers in a vector.
@@ -60,21 +61,10 @@ fn each_panel<T: Scalar>(depth: usize, out: &mut [T], fill: &(impl Fn(usize, &mu
 pub(crate) fn pack<T: Scalar>(matrix: &[T], columns: usize, out: &mut [T]) -> bool {
     let depth = matrix.len() / columns;
     let finite = AtomicBool::new(true);
-    each_panel(depth, &mut out[..packed_len::<T>(depth, columns)], &|column, panel| {
-        vectorized(
-            #[inline(always)]
-            || {
-                pack_panel(matrix, columns, column, panel, depth);
-                finite.fetch_and(is_finite(panel), Relaxed);
-            },
-        );
+    each_panel(depth, &mut out[..packed_len::<T>(depth, columns)], &|column, out| {
+        finite.fetch_and(dispatch(Pack { matrix, columns, column, depth, out }), Relaxed);
     });
     finite.into_inner()
-}
-
-#[inline(always)]
-fn is_finite<T: Scalar>(values: &[T]) -> bool {
-    values.iter().fold(true, |finite, value| finite & value.is_finite())
 }
 
 /// The same, and `sums[c] = Σ matrix[r][c]`, r ascending, as long as the panel is at hand.
@@ -85,17 +75,14 @@ pub(crate) fn pack_and_sum<T: Scalar>(matrix: &[T], columns: usize, out: &mut [T
     let finite = AtomicBool::new(true);
     let data = (Chunks::new(out, len), Chunks::new(sums, width));
     each_stretch(0..columns.div_ceil(width), panels_at_a_time(len), data, &|panels, (out, sums)| {
-        vectorized(
-            #[inline(always)]
-            || {
-                let parts = out.slice.chunks_mut(len).zip(sums.slice.chunks_mut(width));
-                for (j, (panel, sums)) in panels.zip(parts) {
-                    pack_panel(matrix, columns, j * width, panel, depth);
-                    sum_rows_here(panel, panel.len() / depth, sums, false);
-                    finite.fetch_and(is_finite(panel), Relaxed);
-                }
-            },
-        );
+        let parts = out.slice.chunks_mut(len).zip(sums.slice.chunks_mut(width));
+        for (j, (out, sums)) in panels.zip(parts) {
+            finite.fetch_and(dispatch(Pack { matrix, columns, column: j * width, depth, out }), Relaxed);
+            vectorized(
+                #[inline(always)]
+                || sum_rows_here(out, out.len() / depth, sums, false),
+            );
+        }
     });
     finite.into_inner()
 }
@@ -103,34 +90,59 @@ pub(crate) fn pack_and_sum<T: Scalar>(matrix: &[T], columns: usize, out: &mut [T
 /// The same on this thread.
 pub(crate) fn pack_here<T: Scalar>(matrix: &[T], columns: usize, out: &mut [T]) {
     let depth = matrix.len() / columns;
-    let out = &mut out[..packed_len::<T>(depth, columns)];
-    let width = width::<T>();
-    vectorized(
-        #[inline(always)]
-        || {
-            for (j, panel) in out.chunks_mut(depth * width).enumerate() {
-                pack_panel(matrix, columns, j * width, panel, depth);
+    dispatch(Pack { matrix, columns, column: 0, depth, out: &mut out[..packed_len::<T>(depth, columns)] });
+}
+
+/// Rows of the result that are written at a time: they stay in the first-level cache until all is done with them.
+const DEPTH_AT_A_TIME: usize = 64;
+
+/// Packs panels of a row-major matrix that begin with a column. Returns whether all of them is finite.
+struct Pack<'a, T> {
+    matrix: &'a [T],
+    columns: usize,
+    column: usize,
+    depth: usize,
+    out: &'a mut [T],
+}
+
+impl<T: Scalar> WithSimd for Pack<'_, T> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> bool {
+        let full = 2 * T::lanes::<S>();
+        let mut finite = true;
+        for (j, panel) in self.out.chunks_mut(self.depth * full).enumerate() {
+            let (column, width) = (self.column + j * full, panel.len() / self.depth);
+            let filled = width.min(self.columns - column);
+            let blocks =
+                self.matrix.chunks(DEPTH_AT_A_TIME * self.columns).zip(panel.chunks_mut(DEPTH_AT_A_TIME * width));
+            for (rows, block) in blocks {
+                for (row, to) in rows.chunks_exact(self.columns).zip(block.chunks_exact_mut(width)) {
+                    let row = &row[column..][..filled];
+                    if filled == full {
+                        // two loads and two stores, where a copy of any length would be a call
+                        store::<S, T, 2>(simd, to, load(simd, row));
+                    } else {
+                        to[..filled].copy_from_slice(row);
+                        to[filled..].fill(T::zero());
+                    }
+                }
+                finite &= is_finite(block);
             }
-        },
-    );
+        }
+        finite
+    }
 }
 
 #[inline(always)]
-fn pack_panel<T: Scalar>(matrix: &[T], columns: usize, column: usize, panel: &mut [T], depth: usize) {
-    let width = panel.len() / depth;
-    let filled = width.min(columns - column);
-    for (row, to) in matrix.chunks_exact(columns).zip(panel.chunks_exact_mut(width)) {
-        to[..filled].copy_from_slice(&row[column..][..filled]);
-        to[filled..].fill(T::zero());
-    }
+fn is_finite<T: Scalar>(values: &[T]) -> bool {
+    values.iter().fold(true, |finite, value| finite & value.is_finite())
 }
 
 /// Rows that are transposed at a time: as many lines of the cache are read at once. Rows can lie so that more would
 /// displace one another.
 const ROWS_AT_A_TIME: usize = 4;
-
-/// Rows of the result that are transposed at a time: they stay in the first-level cache until they are complete.
-const DEPTH_AT_A_TIME: usize = 64;
 
 /// Columns of a matrix that are transposed at a time where its rows stay whole: a line of the cache.
 const COLUMNS_AT_A_TIME: usize = 16;
