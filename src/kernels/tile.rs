@@ -87,6 +87,18 @@ struct Offsets {
 }
 
 impl Offsets {
+    /// The next `M` at once.
+    #[inline(always)]
+    fn next_rows<const M: usize>(&mut self) -> [usize; M] {
+        if self.left[1] <= M {
+            return std::array::from_fn(|_| self.next());
+        }
+        let (at, stride) = (self.at[2], self.lattice.strides[2]);
+        self.at[2] += M * stride;
+        self.left[1] -= M;
+        std::array::from_fn(|r| at + r * stride)
+    }
+
     #[inline(always)]
     fn next(&mut self) -> usize {
         let offset = self.at[2];
@@ -181,16 +193,26 @@ pub(crate) struct Epilogue<'a, T> {
 }
 
 impl<T: Scalar> Epilogue<'_, T> {
+    /// The same, its bias loaded for some columns.
     #[inline(always)]
-    fn finish<S: Simd, const N: usize>(
-        &self,
-        simd: S,
-        column: usize,
-        columns: usize,
-        mut sums: [T::Vector<S>; N],
-    ) -> [T::Vector<S>; N] {
+    fn at<S: Simd, const N: usize>(&self, simd: S, column: usize, columns: usize) -> Finish<T::Vector<S>, N> {
+        let bias = self.bias.map(|bias| load::<S, T, N>(simd, &bias[column..][..columns]));
+        Finish { bias, relu: self.relu }
+    }
+}
+
+/// An epilogue for `N` vectors.
+#[derive(Clone, Copy)]
+struct Finish<V, const N: usize> {
+    bias: Option<[V; N]>,
+    relu: bool,
+}
+
+impl<V: Copy, const N: usize> Finish<V, N> {
+    #[inline(always)]
+    fn apply<S: Simd, T: Scalar<Vector<S> = V>>(&self, simd: S, mut sums: [V; N]) -> [V; N] {
         if let Some(bias) = self.bias {
-            sums = add::<S, T, N>(simd, sums, load::<S, T, N>(simd, &bias[column..][..columns]));
+            sums = add::<S, T, N>(simd, sums, bias);
         }
         if self.relu {
             for sum in &mut sums {
@@ -317,7 +339,10 @@ struct TileRows<const M: usize> {
 impl<const M: usize> TileRows<M> {
     #[inline(always)]
     fn next(a_offsets: &mut Offsets, c_offsets: &mut Offsets, left: usize) -> Self {
-        let mut rows = Self { a: [0; M], c: [0; M], count: left.min(M) };
+        if left >= M {
+            return Self { a: a_offsets.next_rows(), c: c_offsets.next_rows(), count: M };
+        }
+        let mut rows = Self { a: [0; M], c: [0; M], count: left };
         for r in 0..M {
             if r < rows.count {
                 (rows.a[r], rows.c[r]) = (a_offsets.next(), c_offsets.next());
@@ -429,17 +454,22 @@ impl<T: Scalar> Product<'_, T> {
         }
         let acc = multiply(acc);
         let end = part.k + part.len == part.depth;
+        let finish = if end { self.epilogue.at::<S, N>(simd, column, columns) } else { Finish { bias: None, relu: false } };
+        if rows.count == M && columns == N * T::lanes::<S>() {
+            // short enough to be unrolled, so that the accumulators stay in registers
+            for r in 0..M {
+                let c = &mut self.c[rows.c[r] + column..][..N * T::lanes::<S>()];
+                store::<S, T, _>(simd, c, finish.apply::<S, T>(simd, acc[r]));
+            }
+            return;
+        }
         // up to the constant M and not to the count, so that the accumulators are never indexed and stay in registers
         for r in 0..M {
             if r == rows.count {
                 break;
             }
             let c = &mut self.c[rows.c[r] + column..][..columns];
-            let mut sums = acc[r];
-            if end {
-                sums = self.epilogue.finish(simd, column, columns, sums);
-            }
-            store::<S, T, _>(simd, c, sums);
+            store::<S, T, _>(simd, c, finish.apply::<S, T>(simd, acc[r]));
         }
     }
 
@@ -535,7 +565,7 @@ impl<T: Scalar> Product<'_, T> {
         for (p, &sums) in acc.iter().enumerate() {
             let column = column + p * width;
             let columns = (self.columns - column).min(width);
-            let sums = self.epilogue.finish(simd, column, columns, sums);
+            let sums = self.epilogue.at(simd, column, columns).apply::<S, T>(simd, sums);
             store::<S, T, _>(simd, &mut self.c[c_at + column..][..columns], sums);
         }
         P * width
