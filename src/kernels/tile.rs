@@ -31,6 +31,9 @@ const PANELS_PER_ROW: usize = 4;
 /// first-level cache while all rows pass by.
 const DEPTH: usize = 320;
 
+/// Depth up to which a walk in segments is listed element by element: short segments cost more than their elements.
+const LISTED: usize = 64;
+
 /// Panels from which on it pays to look for zeros in A.
 const SKIPPING_PANELS: usize = 4;
 
@@ -145,6 +148,17 @@ impl Walk {
     pub(super) fn segments(&self) -> impl Iterator<Item = usize> + use<> {
         let Self { counts, strides, .. } = *self;
         (0..counts[0] * counts[1]).map(move |s| s / counts[1] * strides[0] + s % counts[1] * strides[1])
+    }
+
+    /// Where all its elements lie, if they are few and in segments.
+    fn list<'a>(&self, list: &'a mut [usize; LISTED]) -> Option<&'a [usize]> {
+        let depth = self.depth();
+        if depth > LISTED || depth == self.len {
+            return None;
+        }
+        let elements = self.segments().flat_map(|segment| (0..self.len).map(move |l| segment + l * self.step));
+        list.iter_mut().zip(elements).for_each(|(at, element)| *at = element);
+        Some(&list[..depth])
     }
 
     /// From its first element to behind its last.
@@ -307,10 +321,12 @@ impl<T: Scalar> WithSimd for Product<'_, T> {
         if self.skip_zeros && self.columns >= SKIPPING_PANELS * width {
             return self.skipping(simd, block);
         }
+        let mut list = [0; LISTED];
+        let listed = self.walk.list(&mut list);
         let mut cursor = Cursor::default();
         let mut k = 0;
         while k < depth {
-            let part = Part { cursor, k, len: block.min(depth - k), depth };
+            let part = Part { cursor, listed, k, len: block.min(depth - k), depth };
             for column in (0..self.columns).step_by(width) {
                 if self.columns - column > lanes {
                     self.panel::<S, VECTORS>(simd, column, part);
@@ -384,8 +400,11 @@ impl<T: Scalar> Kept<T> {
 
 /// A part of the depth.
 #[derive(Clone, Copy)]
-struct Part {
+struct Part<'a> {
+    /// Where it begins on the walk.
     cursor: Cursor,
+    /// All of a short walk.
+    listed: Option<&'a [usize]>,
     k: usize,
     len: usize,
     depth: usize,
@@ -394,7 +413,7 @@ struct Part {
 impl<T: Scalar> Product<'_, T> {
     /// All rows against one panel, over a part of the depth.
     #[inline(always)]
-    fn panel<S: Simd, const N: usize>(&mut self, simd: S, column: usize, part: Part) {
+    fn panel<S: Simd, const N: usize>(&mut self, simd: S, column: usize, part: Part<'_>) {
         let panel = self.panels.panel::<S, N>(column, part.k..part.k + part.len);
         let (mut a_offsets, mut c_offsets) = (self.a_rows.offsets(), self.c_rows.offsets());
         let mut left = self.rows;
@@ -415,7 +434,7 @@ impl<T: Scalar> Product<'_, T> {
         &mut self,
         simd: S,
         column: usize,
-        part: Part,
+        part: Part<'_>,
         panel: &[[T::Vector<S>; N]],
         a_offsets: &mut Offsets,
         c_offsets: &mut Offsets,
@@ -429,7 +448,10 @@ impl<T: Scalar> Product<'_, T> {
             part,
             &rows,
             #[inline(always)]
-            |acc| multiply::<S, T, M, N>(simd, acc, a, rows.a, &walk, part.cursor, panel),
+            |acc| match part.listed {
+                Some(at) => multiply_listed::<S, T, M, N>(simd, acc, a, rows.a, walk.extent(), at, panel),
+                None => multiply::<S, T, M, N>(simd, acc, a, rows.a, &walk, part.cursor, panel),
+            },
         );
         rows.count
     }
@@ -441,7 +463,7 @@ impl<T: Scalar> Product<'_, T> {
         &mut self,
         simd: S,
         column: usize,
-        part: Part,
+        part: Part<'_>,
         rows: &TileRows<M>,
         multiply: impl FnOnce([[T::Vector<S>; N]; M]) -> [[T::Vector<S>; N]; M],
     ) {
@@ -483,7 +505,7 @@ impl<T: Scalar> Product<'_, T> {
         let lanes = T::lanes::<S>();
         let mut kept = Kept::new();
         for k in (0..depth).step_by(block) {
-            let part = Part { cursor: Cursor::default(), k, len: block.min(depth - k), depth };
+            let part = Part { cursor: Cursor::default(), listed: None, k, len: block.min(depth - k), depth };
             let (mut a_offsets, mut c_offsets) = (self.a_rows.offsets(), self.c_rows.offsets());
             let mut left = self.rows;
             while left > 0 {
@@ -506,7 +528,7 @@ impl<T: Scalar> Product<'_, T> {
         &mut self,
         simd: S,
         column: usize,
-        part: Part,
+        part: Part<'_>,
         rows: &TileRows<ROWS>,
         kept: &Kept<T>,
     ) {
@@ -539,7 +561,7 @@ impl<T: Scalar> Product<'_, T> {
         let lanes = T::lanes::<S>();
         let width = VECTORS * lanes;
         if self.columns - column <= lanes {
-            let part = Part { cursor: Cursor::default(), k: 0, len: depth, depth };
+            let part = Part { cursor: Cursor::default(), listed: None, k: 0, len: depth, depth };
             self.panel::<S, 1>(simd, column, part);
             return lanes;
         }
@@ -602,6 +624,29 @@ fn multiply<S: Simd, T: Scalar, const M: usize, const N: usize>(
                 }
             }
             at += walk.step;
+        }
+    }
+    acc
+}
+
+/// The same for a walk whose elements are listed.
+#[inline(always)]
+fn multiply_listed<S: Simd, T: Scalar, const M: usize, const N: usize>(
+    simd: S,
+    mut acc: [[T::Vector<S>; N]; M],
+    a: &[T],
+    rows: [usize; M],
+    extent: usize,
+    listed: &[usize],
+    panel: &[[T::Vector<S>; N]],
+) -> [[T::Vector<S>; N]; M] {
+    let a: [&[T]; M] = std::array::from_fn(|r| &a[rows[r]..][..extent]);
+    for (&at, b) in listed.iter().zip(panel) {
+        for r in 0..M {
+            let a = T::splat(simd, a[r][at]);
+            for v in 0..N {
+                acc[r][v] = T::multiply_add(simd, a, b[v], acc[r][v]);
+            }
         }
     }
     acc
