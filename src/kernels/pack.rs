@@ -11,7 +11,7 @@ use pulp::{Simd, WithSimd};
 use super::dispatch::{dispatch, vectorized};
 use super::elementwise::sum_rows_here;
 use super::parallel::{Chunks, MIN_ELEMENTS, each_stretch, each_task};
-use super::tile::{load, store};
+use super::tile::load;
 use crate::scalar::Scalar;
 
 /// Numbers in a vector.
@@ -110,25 +110,27 @@ impl<T: Scalar> WithSimd for Pack<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> bool {
-        let full = 2 * T::lanes::<S>();
+        let width = 2 * T::lanes::<S>();
         let mut finite = true;
-        for (j, panel) in self.out.chunks_mut(self.depth * full).enumerate() {
-            let (column, width) = (self.column + j * full, panel.len() / self.depth);
-            let filled = width.min(self.columns - column);
-            let blocks =
-                self.matrix.chunks(DEPTH_AT_A_TIME * self.columns).zip(panel.chunks_mut(DEPTH_AT_A_TIME * width));
-            for (rows, block) in blocks {
-                for (row, to) in rows.chunks_exact(self.columns).zip(block.chunks_exact_mut(width)) {
-                    let row = &row[column..][..filled];
-                    if filled == full {
-                        // two loads and two stores, where a copy of any length would be a call
-                        store::<S, T, 2>(simd, to, load(simd, row));
-                    } else {
-                        to[..filled].copy_from_slice(row);
-                        to[filled..].fill(T::zero());
+        for (j, panel) in self.out.chunks_mut(self.depth * width).enumerate() {
+            let column = self.column + j * width;
+            if self.columns - column >= width {
+                let rows = self.matrix.chunks(DEPTH_AT_A_TIME * self.columns);
+                for (rows, block) in rows.zip(panel.chunks_mut(DEPTH_AT_A_TIME * width)) {
+                    let to = T::as_vectors_mut::<S>(block).0.as_chunks_mut::<2>().0;
+                    // two loads and two stores a row, where a copy of any length would be a call
+                    for (row, to) in rows.chunks_exact(self.columns).zip(to) {
+                        *to = load(simd, &row[column..][..width]);
                     }
+                    finite &= is_finite(block);
                 }
-                finite &= is_finite(block);
+            } else {
+                let (filled, width) = (self.columns - column, panel.len() / self.depth);
+                for (row, to) in self.matrix.chunks_exact(self.columns).zip(panel.chunks_exact_mut(width)) {
+                    to[..filled].copy_from_slice(&row[column..]);
+                    to[filled..].fill(T::zero());
+                }
+                finite &= is_finite(panel);
             }
         }
         finite
