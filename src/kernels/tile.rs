@@ -476,7 +476,8 @@ impl<T: Scalar> Product<'_, T> {
         }
         let acc = multiply(acc);
         let end = part.k + part.len == part.depth;
-        let finish = if end { self.epilogue.at::<S, N>(simd, column, columns) } else { Finish { bias: None, relu: false } };
+        let finish =
+            if end { self.epilogue.at::<S, N>(simd, column, columns) } else { Finish { bias: None, relu: false } };
         if rows.count == M && columns == N * T::lanes::<S>() {
             // short enough to be unrolled, so that the accumulators stay in registers
             for r in 0..M {
