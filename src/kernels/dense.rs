@@ -263,6 +263,16 @@ mod tests {
         }
     }
 
+    /// The last batch of an epoch is smaller, and works in the memory of a full one.
+    #[test]
+    fn smaller_batches_need_no_more_scratch() {
+        for (inputs, units) in [(784, 512), (512, 10), (20, 512), (1, 1)] {
+            let layer = DenseKernel { inputs, units, relu: false };
+            let lengths: Vec<usize> = (1..300).map(|batch| layer.backward_scratch::<f32>(batch)).collect();
+            assert!(lengths.is_sorted(), "{inputs} to {units}");
+        }
+    }
+
     /// 0 · ∞ is NaN: zeros are left out of finite products only.
     #[test]
     fn what_is_not_finite_is_not_left_out() {

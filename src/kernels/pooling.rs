@@ -217,6 +217,42 @@ mod tests {
     use super::*;
     use crate::shape::{Padding, Window};
 
+    /// Windows of 2×2 side by side have loops of their own; the others share theirs. Both against the definition, with ties,
+    /// NaN and what is infinite.
+    #[test]
+    fn windows_give_the_first_of_the_largest() {
+        for (size, strides) in [((2, 2), (2, 2)), ((2, 2), (1, 2)), ((2, 3), (2, 2)), ((3, 2), (3, 3))] {
+            for channels in [1, 16, 19, 40] {
+                let window =
+                    Window { size: size.into(), strides: strides.into(), dilation: 1.into(), padding: Padding::Valid };
+                let g = window.over(&[9, 11, channels], "max_pooling2d", "pool").unwrap();
+                let special = [f32::NAN, f32::NEG_INFINITY, f32::INFINITY];
+                let x: Vec<f32> = (0..g.input_len())
+                    .map(|i| special.get(i * 7919 % 37).copied().unwrap_or((i * 104_729 % 5) as f32 - 2.0))
+                    .collect();
+                let (mut y, mut argmax) = (vec![0.0; g.pixels() * channels], vec![0; g.pixels() * channels]);
+                max_pool(&g, &x, 0, 0..g.output[0], &mut y, Some(&mut argmax));
+                let mut alone = vec![0.0; y.len()];
+                max_pool(&g, &x, 0, 0..g.output[0], &mut alone, None);
+                for (i, (&y, &at)) in y.iter().zip(&argmax).enumerate() {
+                    let (oy, ox, c) = (i / channels / g.output[1], i / channels % g.output[1], i % channels);
+                    let pixels = (0..size.0).flat_map(|ky| (0..size.1).map(move |kx| (ky, kx)));
+                    let mut want = (oy * strides.0 * 11 + ox * strides.1, f32::NEG_INFINITY);
+                    for (ky, kx) in pixels {
+                        let pixel = (oy * strides.0 + ky) * 11 + ox * strides.1 + kx;
+                        let value = x[pixel * channels + c];
+                        if value > want.1 || value.is_nan() {
+                            want = (pixel, value);
+                        }
+                    }
+                    let name = format!("{size:?} by {strides:?}, {channels} channels, output {i}");
+                    assert_eq!((y.to_bits(), at as usize), (want.1.to_bits(), want.0), "{name}");
+                    assert_eq!(alone[i].to_bits(), y.to_bits(), "{name}");
+                }
+            }
+        }
+    }
+
     #[test]
     fn unpooling_is_scattering_where_windows_do_not_overlap() {
         for (size, strides) in [((2, 2), (2, 2)), ((3, 2), (3, 2)), ((1, 2), (2, 3)), ((2, 2), (3, 2))] {

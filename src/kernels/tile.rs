@@ -207,7 +207,7 @@ pub(crate) struct Epilogue<'a, T> {
 }
 
 impl<T: Scalar> Epilogue<'_, T> {
-    /// The same, its bias loaded for some columns.
+    /// What it does to some columns, their bias loaded.
     #[inline(always)]
     fn at<S: Simd, const N: usize>(&self, simd: S, column: usize, columns: usize) -> Finish<T::Vector<S>, N> {
         let bias = self.bias.map(|bias| load::<S, T, N>(simd, &bias[column..][..columns]));
@@ -215,7 +215,7 @@ impl<T: Scalar> Epilogue<'_, T> {
     }
 }
 
-/// An epilogue for `N` vectors.
+/// An epilogue for the columns of `N` vectors.
 #[derive(Clone, Copy)]
 struct Finish<V, const N: usize> {
     bias: Option<[V; N]>,
@@ -403,7 +403,7 @@ impl<T: Scalar> Kept<T> {
 struct Part<'a> {
     /// Where it begins on the walk.
     cursor: Cursor,
-    /// All of a short walk.
+    /// Where the elements of a short walk lie; they are all in one part.
     listed: Option<&'a [usize]>,
     k: usize,
     len: usize,
