@@ -10,6 +10,7 @@ use plywood::callbacks::{BatchEnd, Callback, Control, EpochEnd};
 use plywood::data::{Batches, epoch_order};
 use plywood::model::{NamedLayer, Predictor};
 use plywood::ndarray::{Array1, Array2, ArrayD, Axis, Slice, array};
+use plywood::optimizers::{Adam, SGD};
 use plywood::prelude::*;
 
 /// Samples of four numbers in three classes.
@@ -326,4 +327,13 @@ fn any_number_of_threads_can_predict_with_one_model() {
             assert_eq!(thread.join().unwrap(), BTreeSet::from([expected.clone()]));
         }
     });
+}
+
+/// Errors and checkpoints call losses and optimizers by these names.
+#[test]
+fn names_are_those_of_keras() {
+    let losses: [&dyn Loss; 2] = [&CategoricalCrossentropy::new(), &MeanSquaredError];
+    assert_eq!(losses.map(Loss::name), ["categorical_crossentropy", "mean_squared_error"]);
+    let optimizers: [&dyn Optimizer; 3] = [&SGD::new(0.1), &RMSprop::new(0.1), &Adam::new(0.1)];
+    assert_eq!(optimizers.map(Optimizer::name), ["SGD", "RMSprop", "Adam"]);
 }
