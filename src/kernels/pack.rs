@@ -11,7 +11,6 @@ use pulp::{Simd, WithSimd};
 use super::dispatch::{dispatch, vectorized};
 use super::elementwise::sum_rows_here;
 use super::parallel::{Chunks, MIN_ELEMENTS, each_stretch, each_task};
-use super::tile::load;
 use crate::scalar::Scalar;
 
 /// Numbers in a vector.
@@ -61,10 +60,21 @@ fn each_panel<T: Scalar>(depth: usize, out: &mut [T], fill: &(impl Fn(usize, &mu
 pub(crate) fn pack<T: Scalar>(matrix: &[T], columns: usize, out: &mut [T]) -> bool {
     let depth = matrix.len() / columns;
     let finite = AtomicBool::new(true);
-    each_panel(depth, &mut out[..packed_len::<T>(depth, columns)], &|column, out| {
-        finite.fetch_and(dispatch(Pack { matrix, columns, column, depth, out }), Relaxed);
+    each_panel(depth, &mut out[..packed_len::<T>(depth, columns)], &|column, panel| {
+        vectorized(
+            #[inline(always)]
+            || {
+                pack_panel(matrix, columns, column, panel, depth);
+                finite.fetch_and(is_finite(panel), Relaxed);
+            },
+        );
     });
     finite.into_inner()
+}
+
+#[inline(always)]
+fn is_finite<T: Scalar>(values: &[T]) -> bool {
+    values.iter().fold(true, |finite, value| finite & value.is_finite())
 }
 
 /// The same, and `sums[c] = Σ matrix[r][c]`, r ascending, as long as the panel is at hand.
@@ -75,14 +85,17 @@ pub(crate) fn pack_and_sum<T: Scalar>(matrix: &[T], columns: usize, out: &mut [T
     let finite = AtomicBool::new(true);
     let data = (Chunks::new(out, len), Chunks::new(sums, width));
     each_stretch(0..columns.div_ceil(width), panels_at_a_time(len), data, &|panels, (out, sums)| {
-        let parts = out.slice.chunks_mut(len).zip(sums.slice.chunks_mut(width));
-        for (j, (out, sums)) in panels.zip(parts) {
-            finite.fetch_and(dispatch(Pack { matrix, columns, column: j * width, depth, out }), Relaxed);
-            vectorized(
-                #[inline(always)]
-                || sum_rows_here(out, out.len() / depth, sums, false),
-            );
-        }
+        vectorized(
+            #[inline(always)]
+            || {
+                let parts = out.slice.chunks_mut(len).zip(sums.slice.chunks_mut(width));
+                for (j, (panel, sums)) in panels.zip(parts) {
+                    pack_panel(matrix, columns, j * width, panel, depth);
+                    sum_rows_here(panel, panel.len() / depth, sums, false);
+                    finite.fetch_and(is_finite(panel), Relaxed);
+                }
+            },
+        );
     });
     finite.into_inner()
 }
@@ -90,61 +103,34 @@ pub(crate) fn pack_and_sum<T: Scalar>(matrix: &[T], columns: usize, out: &mut [T
 /// The same on this thread.
 pub(crate) fn pack_here<T: Scalar>(matrix: &[T], columns: usize, out: &mut [T]) {
     let depth = matrix.len() / columns;
-    dispatch(Pack { matrix, columns, column: 0, depth, out: &mut out[..packed_len::<T>(depth, columns)] });
-}
-
-/// Rows of the result that are written at a time: they stay in the first-level cache until all is done with them.
-const DEPTH_AT_A_TIME: usize = 64;
-
-/// Packs panels of a row-major matrix that begin with a column. Returns whether all of them is finite.
-struct Pack<'a, T> {
-    matrix: &'a [T],
-    columns: usize,
-    column: usize,
-    depth: usize,
-    out: &'a mut [T],
-}
-
-impl<T: Scalar> WithSimd for Pack<'_, T> {
-    type Output = bool;
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) -> bool {
-        let width = 2 * T::lanes::<S>();
-        let mut finite = true;
-        for (j, panel) in self.out.chunks_mut(self.depth * width).enumerate() {
-            let column = self.column + j * width;
-            if self.columns - column >= width {
-                let rows = self.matrix.chunks(DEPTH_AT_A_TIME * self.columns);
-                for (rows, block) in rows.zip(panel.chunks_mut(DEPTH_AT_A_TIME * width)) {
-                    let to = T::as_vectors_mut::<S>(block).0.as_chunks_mut::<2>().0;
-                    // two loads and two stores a row, where a copy of any length would be a call
-                    for (row, to) in rows.chunks_exact(self.columns).zip(to) {
-                        *to = load(simd, &row[column..][..width]);
-                    }
-                    finite &= is_finite(block);
-                }
-            } else {
-                let (filled, width) = (self.columns - column, panel.len() / self.depth);
-                for (row, to) in self.matrix.chunks_exact(self.columns).zip(panel.chunks_exact_mut(width)) {
-                    to[..filled].copy_from_slice(&row[column..]);
-                    to[filled..].fill(T::zero());
-                }
-                finite &= is_finite(panel);
+    let out = &mut out[..packed_len::<T>(depth, columns)];
+    let width = width::<T>();
+    vectorized(
+        #[inline(always)]
+        || {
+            for (j, panel) in out.chunks_mut(depth * width).enumerate() {
+                pack_panel(matrix, columns, j * width, panel, depth);
             }
-        }
-        finite
-    }
+        },
+    );
 }
 
 #[inline(always)]
-fn is_finite<T: Scalar>(values: &[T]) -> bool {
-    values.iter().fold(true, |finite, value| finite & value.is_finite())
+fn pack_panel<T: Scalar>(matrix: &[T], columns: usize, column: usize, panel: &mut [T], depth: usize) {
+    let width = panel.len() / depth;
+    let filled = width.min(columns - column);
+    for (row, to) in matrix.chunks_exact(columns).zip(panel.chunks_exact_mut(width)) {
+        to[..filled].copy_from_slice(&row[column..][..filled]);
+        to[filled..].fill(T::zero());
+    }
 }
 
 /// Rows that are transposed at a time: as many lines of the cache are read at once. Rows can lie so that more would
 /// displace one another.
 const ROWS_AT_A_TIME: usize = 4;
+
+/// Rows of the result that are transposed at a time: they stay in the first-level cache until they are complete.
+const DEPTH_AT_A_TIME: usize = 64;
 
 /// Columns of a matrix that are transposed at a time where its rows stay whole: a line of the cache.
 const COLUMNS_AT_A_TIME: usize = 16;
