@@ -337,3 +337,17 @@ fn names_are_those_of_keras() {
     let optimizers: [&dyn Optimizer; 3] = [&SGD::new(0.1), &RMSprop::new(0.1), &Adam::new(0.1)];
     assert_eq!(optimizers.map(Optimizer::name), ["SGD", "RMSprop", "Adam"]);
 }
+
+/// Logits 100 apart: from probabilities, clipped at 1e-7, the loss would be 16.1 and the gradient 0.
+#[test]
+fn a_softmax_at_the_end_is_computed_with_the_loss() {
+    let softmax_as_activation =
+        Sequential::<f64>::with_input([1]).add(Dense::new(2).bias(false).activation(Activation::Softmax));
+    let softmax_as_layer = Sequential::with_input([1]).add(Dense::new(2).bias(false)).add(Softmax::new());
+    for builder in [softmax_as_activation, softmax_as_layer] {
+        let mut trainer = builder.build(0).unwrap().compile(SGD::new(0.25), CategoricalCrossentropy::new());
+        trainer.model_mut().values_mut().copy_from_slice(&[0.0, 100.0]);
+        assert_eq!(trainer.train_step(&array![[1.0]], &array![0]).unwrap(), 100.0);
+        assert_eq!(trainer.gradients(), [-1.0, 1.0]);
+    }
+}
