@@ -4,20 +4,23 @@
 //! Keras computes for its users, the dense model does so too. The convolutional one is chaotic at first: where two elements
 //! under a pool are next to equal, rounding decides which of them gets the gradient, and RMSprop makes small gradients
 //! large. Keras itself, with oneDNN and without, differs by 10⁻³ from step 8 on and by 26 % within 50 steps, so losses are
-//! compared only before that.
+//! compared only before that, and 50 steps one by one: each from the weights that Keras has there.
 //!
 //! The curves of both libraries are recorded in `golden/parity.json`. By default the first steps are compared with these;
 //! all 200, made anew with the libraries themselves, by `tools/parity.sh`.
 #![cfg(feature = "datasets")]
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use ndarray::{Array1, Array4, Axis, Slice};
+use ndarray::{Array1, Array4, ArrayView1, ArrayView4, Axis, Slice};
 use plywood::data::{Mnist, Targets};
 use plywood::ndarray;
+use plywood::optimizers::SGD;
 use plywood::prelude::*;
+use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +36,9 @@ struct Bound {
     difference: f64,
     steps: usize,
 }
+
+/// In f32, each step from the weights that Keras has there.
+const PATH: Bound = Bound { difference: 1e-3, steps: 50 };
 
 /// In f64.
 const F64: Bound = Bound { difference: 1e-8, steps: STEPS };
@@ -94,15 +100,19 @@ impl Reference {
     /// The losses of so many steps.
     fn train<T: Scalar>(self, mnist: &Data, steps: usize) -> Vec<f64> {
         let mut trainer = self.rounded::<T>().compile(RMSprop::default(), CategoricalCrossentropy::default());
+        let mut train_step = |step| {
+            let (x, labels) = self.samples(mnist, step);
+            trainer.train_step(&x.mapv(|pixel| T::of(f64::from(pixel))), labels).unwrap()
+        };
+        (0..steps).map(&mut train_step).collect()
+    }
+
+    /// What a step trains on.
+    fn samples(self, mnist: &Data, step: usize) -> (ArrayView4<'_, f32>, ArrayView1<'_, usize>) {
         let batches = mnist.labels.len().div_ceil(self.batch());
-        let mut losses = vec![];
-        for step in 0..steps {
-            let start = step % batches * self.batch();
-            let slice = Slice::from(start..(start + self.batch()).min(mnist.labels.len()));
-            let x = mnist.images.slice_axis(Axis(0), slice).mapv(|pixel| T::of(f64::from(pixel)));
-            losses.push(trainer.train_step(&x, mnist.labels.slice_axis(Axis(0), slice)).unwrap());
-        }
-        losses
+        let start = step % batches * self.batch();
+        let slice = Slice::from(start..(start + self.batch()).min(mnist.labels.len()));
+        (mnist.images.slice_axis(Axis(0), slice), mnist.labels.slice_axis(Axis(0), slice))
     }
 
     /// The model with weights as `f32` has them, which is what the others get.
@@ -196,12 +206,51 @@ fn whole_runs_follow_keras_and_pytorch() {
             record.losses.insert(format!("{library} {}", model.name()), losses);
         }
         failures.extend(compare_all(model, &data, STEPS, &record.losses));
+        failures.extend(compare_path(model, &data, &weights));
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
     if std::env::var_os("RECORD").is_some() {
         let json = serde_json::to_string_pretty(&record).unwrap();
         std::fs::write(record_path(), json + "\n").unwrap();
     }
+}
+
+/// Compares the loss and its gradient in f32 at the weights that Keras has before each step of its run.
+fn compare_path(model: Reference, data: &Data, weights: &Path) -> Vec<String> {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("parity-{}", model.name()));
+    let want = parity_script("keras", &["path", model.name()], weights, PATH.steps, Some(&folder));
+    // what the optimizer makes of it does not matter: each step begins at weights of its own
+    let mut trainer = model.build::<f32>().compile(SGD::new(0.0), CategoricalCrossentropy::default());
+    let (mut got, mut furthest) = (vec![], 0.0_f64);
+    for step in 0..PATH.steps {
+        let bytes = std::fs::read(folder.join(format!("{}.safetensors", step + 1))).unwrap();
+        let file = SafeTensors::deserialize(&bytes).unwrap();
+        let names = Vec::from_iter(trainer.model().parameters().map(|(name, _)| name.to_owned()));
+        let values = |prefix: &str| -> Vec<f32> {
+            let tensors = names.iter().map(|name| file.tensor(&format!("{prefix}{name}")).unwrap());
+            tensors.flat_map(|tensor| bytes_to_f32(tensor.data())).collect()
+        };
+        trainer.model_mut().values_mut().copy_from_slice(&values(""));
+        let (x, labels) = model.samples(data, step);
+        got.push(trainer.train_step(&x, labels).unwrap());
+        furthest = furthest.max(distance(trainer.gradients(), &values("gradient/")));
+    }
+    let what = format!("keras {}, each step from its weights", model.name());
+    println!("{what}: gradients differ by at most {furthest:.1e} of their length");
+    let gradients =
+        if furthest <= PATH.difference { Ok(()) } else { Err(format!("{what}: gradients: {furthest:.1e}")) };
+    [compare(&what, &got, &want, PATH), gradients].into_iter().filter_map(Result::err).collect()
+}
+
+fn bytes_to_f32(bytes: &[u8]) -> Vec<f32> {
+    bytes.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect()
+}
+
+/// |a − b| / |b|.
+fn distance(a: &[f32], b: &[f32]) -> f64 {
+    let length = |values: &mut dyn Iterator<Item = f64>| values.map(|value| value * value).sum::<f64>().sqrt();
+    let difference = length(&mut a.iter().zip(b).map(|(&a, &b)| f64::from(a) - f64::from(b)));
+    difference / length(&mut b.iter().map(|&b| f64::from(b)))
 }
 
 /// The initial weights in a safetensors file, as `tools/parity.py` reads them.
@@ -224,23 +273,32 @@ fn write_weights(model: Reference) -> PathBuf {
 
 /// The losses that a library has on its own.
 fn peer(library: &str, model: Reference, weights: &Path, versions: &mut BTreeMap<String, String>) -> Vec<f64> {
+    let package = library.trim_end_matches("64");
+    let code = format!("import importlib.metadata as m; print(m.version('{package}'))");
+    versions.insert(package.to_owned(), run(package, ["-c", &code]).trim().to_owned());
+    parity_script(package, &[library, model.name()], weights, STEPS, None)
+}
+
+/// The losses that `tools/parity.py` prints.
+fn parity_script(package: &str, what: &[&str], weights: &Path, steps: usize, folder: Option<&Path>) -> Vec<f64> {
     /// A line of the script's output.
     #[derive(Deserialize)]
     struct Line {
         loss: f64,
     }
-    let package = library.trim_end_matches("64");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tools/parity.py");
+    let (mnist, steps) = (mnist_folder(), steps.to_string());
+    let what = what.iter().map(OsStr::new);
+    let paths = [weights.as_os_str(), mnist.as_os_str(), OsStr::new(&steps)];
+    let arguments = [script.as_os_str()].into_iter().chain(what).chain(paths).chain(folder.map(Path::as_os_str));
+    run(package, arguments).lines().map(|line| serde_json::from_str::<Line>(line).unwrap().loss).collect()
+}
+
+/// What the interpreter of an environment with this package prints.
+fn run(package: &str, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> String {
     let python = std::env::var(format!("{}_PYTHON", package.to_uppercase())).unwrap_or_else(|_| "python3".to_owned());
-    let run = |arguments: &[&str]| {
-        let output = Command::new(&python).args(arguments).stderr(Stdio::inherit()).output();
-        let output = output.unwrap_or_else(|error| panic!("{python}: {error}"));
-        assert!(output.status.success(), "{python} {arguments:?}: {}", output.status);
-        String::from_utf8(output.stdout).unwrap()
-    };
-    let version = run(&["-c", &format!("import importlib.metadata as m; print(m.version('{package}'))")]);
-    versions.insert(package.to_owned(), version.trim().to_owned());
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tools/parity.py");
-    let (weights, mnist) = (weights.to_str().unwrap(), mnist_folder());
-    let lines = run(&[script, library, model.name(), weights, mnist.to_str().unwrap(), &STEPS.to_string()]);
-    lines.lines().map(|line| serde_json::from_str::<Line>(line).unwrap().loss).collect()
+    let output = Command::new(&python).args(arguments).stderr(Stdio::inherit()).output();
+    let output = output.unwrap_or_else(|error| panic!("{python}: {error}"));
+    assert!(output.status.success(), "{python}: {}", output.status);
+    String::from_utf8(output.stdout).unwrap()
 }

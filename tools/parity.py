@@ -2,6 +2,7 @@
 """Train a reference model from given weights on given batches and print each step's loss, to compare with plywood.
 
 usage: parity.py {keras|keras64|torch} {dense|cnn} WEIGHTS MNIST_DIR STEPS [FINAL]
+       parity.py path {dense|cnn} WEIGHTS MNIST_DIR STEPS FOLDER
        parity.py init {dense|cnn} WEIGHTS [SEED]
 
 WEIGHTS is a safetensors file with the initial weights under the names that a model gives them, in Keras's layouts:
@@ -20,6 +21,9 @@ PyTorch with that update written out, in float64: what the losses would be witho
 
 Output is a line {"step": i, "loss": x} for each step, from 1, x being the mean loss of the batch before the update. The
 weights after the last step go to FINAL, if it is given.
+
+`path` trains in `keras` and writes, for each step, the weights before it and the loss's gradients there, under
+`gradient/` and their names, to FOLDER/1.safetensors, FOLDER/2.safetensors, ...
 
 `init` makes such a file: Glorot-uniform kernels, zero biases.
 """
@@ -70,8 +74,8 @@ def batches(model, samples, order, steps):
         yield order[start:start + size]
 
 
-def keras_step(model, weights, dtype=np.float32):
-    """A function that trains on a batch, and one that gives the weights."""
+def keras_net(model, weights, dtype):
+    """A compiled model with these weights, and its variables by name."""
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -96,11 +100,21 @@ def keras_step(model, weights, dtype=np.float32):
     for name, variable in variables.items():
         variable.assign(weights[name].astype(dtype))
     net.compile(optimizer=keras.optimizers.RMSprop(RATE, rho=RHO, epsilon=EPSILON), loss="categorical_crossentropy")
+    return net, variables
+
+
+def keras_batch(x, classes, dtype):
+    pixels = (x.astype(np.float32) / 255).astype(dtype)  # the float32 pixels that others see
+    return pixels, np.eye(10, dtype=dtype)[classes]
+
+
+def keras_step(model, weights, dtype=np.float32):
+    """A function that trains on a batch, and one that gives the weights."""
+    net, variables = keras_net(model, weights, dtype)
 
     def step(x, classes):
         net.reset_metrics()  # otherwise the mean since the first step
-        pixels = (x.astype(np.float32) / 255).astype(dtype)  # the float32 pixels that others see
-        return float(net.train_on_batch(pixels, keras.utils.to_categorical(classes, 10)))
+        return float(net.train_on_batch(*keras_batch(x, classes, dtype)))
 
     return step, lambda: {name: variable.numpy() for name, variable in variables.items()}
 
@@ -108,6 +122,29 @@ def keras_step(model, weights, dtype=np.float32):
 def keras64_step(model, weights):
     """The same in float64."""
     return keras_step(model, weights, np.float64)
+
+
+def keras_path_step(model, weights, folder):
+    """A function that trains on a batch and writes where it was, and which way it went."""
+    net, variables = keras_net(model, weights, np.float32)
+    import tensorflow as tf
+
+    count = 0
+
+    def step(x, classes):
+        nonlocal count
+        count += 1
+        x, y = keras_batch(x, classes, np.float32)
+        with tf.GradientTape() as tape:
+            loss = net.compute_loss(x, y, net(x, training=True))
+        gradients = tape.gradient(loss, list(variables.values()))
+        tensors = {name: variable.numpy() for name, variable in variables.items()}
+        tensors.update((f"gradient/{name}", g.numpy()) for name, g in zip(variables, gradients))
+        save_file(tensors, os.path.join(folder, f"{count}.safetensors"))
+        net.optimizer.apply(gradients, list(variables.values()))
+        return float(loss)
+
+    return step
 
 
 def torch_step(model, weights):
@@ -159,13 +196,17 @@ def init(model, path, seed):
 
 def main():
     arguments = sys.argv[1:]
-    if len(arguments) < 3 or arguments[0] not in (*STEPS, "init") or arguments[1] not in SHAPES:
+    if len(arguments) < 3 or arguments[0] not in (*STEPS, "path", "init") or arguments[1] not in SHAPES:
         sys.exit(__doc__)
     if arguments[0] == "init":
         return init(arguments[1], arguments[2], int(arguments[3]) if len(arguments) > 3 else 0)
     library, model, path, folder, steps, *final = arguments
     weights, order = load_weights(path, model)
-    step, current = STEPS[library](model, weights)
+    if library == "path":
+        os.makedirs(final[0], exist_ok=True)
+        step = keras_path_step(model, weights, final.pop())
+    else:
+        step, current = STEPS[library](model, weights)
     images, classes = load_mnist(folder)
     for i, pick in enumerate(batches(model, len(images), order, int(steps)), 1):
         print(json.dumps({"step": i, "loss": step(images[pick], classes[pick])}), flush=True)
