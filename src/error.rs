@@ -155,7 +155,7 @@ pub enum Error {
         loss: f64,
         /// Epoch, from 1.
         epoch: usize,
-        /// Batch of the epoch, from 1.
+        /// Batch of the epoch, from 1. From [`Trainer::train_step`](crate::Trainer::train_step), the step of the trainer.
         batch: usize,
     },
     /// No parameter of that name.

@@ -288,7 +288,7 @@ fn data_that_do_not_fit() {
         ),
         (
             |trainer| trainer.train_step(&samples(2), &array![[0.0, f32::NAN, 0.0], [1.0, 0.0, 0.0]]).map(drop),
-            "the loss is NaN in epoch 1, batch 1; lower the learning rate or look for NaN in the data (the weights have \
+            "the loss is NaN in epoch 1, batch 2; lower the learning rate or look for NaN in the data (the weights have \
              not been changed by this batch)",
         ),
         // settings of a run
@@ -536,6 +536,8 @@ fn a_loss_that_is_not_finite() {
         step(&mut by_hand, 0).unwrap();
         step(&mut by_hand, 3).unwrap();
         assert_eq!(bits(fitted.model().values()), bits(by_hand.model().values()), "{bad}");
+        let error = step(&mut by_hand, 6).unwrap_err();
+        assert!(matches!(error, Error::NonFiniteLoss { epoch: 1, batch: 3, .. }), "{error}");
         step(&mut fitted, 6).unwrap_err();
         assert_eq!(fitted.step(), 2);
         for trainer in [&mut fitted, &mut by_hand] {

@@ -10,18 +10,20 @@
 //! all 200, made anew with the libraries themselves, by `tools/parity.sh`.
 #![cfg(feature = "datasets")]
 
+#[path = "common/interop.rs"]
+mod interop;
+
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use interop::{TensorFile, Tensors};
 use ndarray::{Array1, Array4, ArrayView1, ArrayView4, Axis, Slice};
 use plywood::data::{Mnist, Targets};
 use plywood::ndarray;
 use plywood::optimizers::SGD;
 use plywood::prelude::*;
-use safetensors::SafeTensors;
-use safetensors::tensor::TensorView;
 use serde::{Deserialize, Serialize};
 
 /// What the weights are drawn from.
@@ -222,14 +224,11 @@ fn compare_path(model: Reference, data: &Data, weights: &Path) -> Vec<String> {
     // what the optimizer makes of it does not matter: each step begins at weights of its own
     let mut trainer = model.build::<f32>().compile(SGD::new(0.0), CategoricalCrossentropy::default());
     let (mut got, mut furthest) = (vec![], 0.0_f64);
+    let names = Vec::from_iter(trainer.model().parameters().map(|(name, _)| name.to_owned()));
     for step in 0..PATH.steps {
-        let bytes = std::fs::read(folder.join(format!("{}.safetensors", step + 1))).unwrap();
-        let file = SafeTensors::deserialize(&bytes).unwrap();
-        let names = Vec::from_iter(trainer.model().parameters().map(|(name, _)| name.to_owned()));
-        let values = |prefix: &str| -> Vec<f32> {
-            let tensors = names.iter().map(|name| file.tensor(&format!("{prefix}{name}")).unwrap());
-            tensors.flat_map(|tensor| bytes_to_f32(tensor.data())).collect()
-        };
+        let file = TensorFile::read(folder.join(format!("{}.safetensors", step + 1)));
+        let values =
+            |prefix| Vec::from_iter(names.iter().flat_map(|name| file.numbers::<f32>(&format!("{prefix}{name}"))));
         trainer.model_mut().values_mut().copy_from_slice(&values(""));
         let (x, labels) = model.samples(data, step);
         got.push(trainer.train_step(&x, labels).unwrap());
@@ -242,10 +241,6 @@ fn compare_path(model: Reference, data: &Data, weights: &Path) -> Vec<String> {
     [compare(&what, &got, &want, PATH), gradients].into_iter().filter_map(Result::err).collect()
 }
 
-fn bytes_to_f32(bytes: &[u8]) -> Vec<f32> {
-    bytes.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect()
-}
-
 /// |a − b| / |b|.
 fn distance(a: &[f32], b: &[f32]) -> f64 {
     let length = |values: &mut dyn Iterator<Item = f64>| values.map(|value| value * value).sum::<f64>().sqrt();
@@ -255,19 +250,12 @@ fn distance(a: &[f32], b: &[f32]) -> f64 {
 
 /// The initial weights in a safetensors file, as `tools/parity.py` reads them.
 fn write_weights(model: Reference) -> PathBuf {
-    let weights = model.build::<f32>();
-    let bytes: Vec<(String, Vec<usize>, Vec<u8>)> = weights
-        .parameters()
-        .map(|(name, values)| {
-            let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-            (name.to_owned(), values.shape().to_vec(), bytes)
-        })
-        .collect();
-    let tensors = bytes.iter().map(|(name, shape, bytes)| {
-        (name, TensorView::new(safetensors::Dtype::F32, shape.clone(), bytes).expect("as many bytes as the shape has"))
-    });
+    let mut tensors = Tensors::default();
+    for (name, values) in model.build::<f32>().parameters() {
+        tensors.numbers(name, &values.to_owned());
+    }
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("parity-{}.safetensors", model.name()));
-    safetensors::serialize_to_file(tensors, None, &path).unwrap();
+    tensors.write(&path);
     path
 }
 

@@ -196,7 +196,8 @@ impl<T: Scalar> Trainer<T> {
             self.model.extents().0.view_mut(workspace.input_mut(), batch).assign(&x);
             match self.step_on_workspace(batch, &targets, None, false) {
                 loss if loss.is_finite() => Ok(loss),
-                loss => Err(Error::NonFiniteLoss { loss, epoch: self.epoch + 1, batch: 1 }),
+                // who writes the loop has no epochs that are known here: all steps are one
+                loss => Err(Error::NonFiniteLoss { loss, epoch: self.epoch + 1, batch: self.step as usize + 1 }),
             }
         })
     }
