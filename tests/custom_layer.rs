@@ -404,3 +404,38 @@ fn errors_have_the_layers_name_in_the_model() {
     );
     assert_eq!(trainer.model().values(), before);
 }
+
+/// y = x, by any name.
+#[derive(Debug, Clone)]
+struct Identity(&'static str);
+
+impl<T: Scalar> Layer<T> for Identity {
+    fn kind(&self) -> &'static str {
+        self.0
+    }
+
+    fn plan(&self, input: &[usize]) -> Result<Plan> {
+        Ok(Plan::new(input))
+    }
+
+    fn forward(&self, mut pass: Forward<'_, T>) {
+        pass.y.assign(&pass.x);
+    }
+
+    fn backward(&self, pass: Backward<'_, T>) {
+        if let Some(mut dx) = pass.dx {
+            dx.assign(&pass.dy);
+        }
+    }
+}
+
+/// Else two layers' parameters would have one name, and a file would hold one of them.
+#[test]
+fn no_two_layers_have_one_name() {
+    let names = |layers: [&'static str; 4]| {
+        let model = layers.into_iter().fold(Sequential::input([1]), |model, kind| model.add(Identity(kind)));
+        model.build(0).unwrap().layers().iter().map(|layer| layer.name().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(["a", "a", "a_1", "a"]), ["a", "a_1", "a_1_1", "a_2"]);
+    assert_eq!(names(["a_1", "a", "a", "a_1"]), ["a_1", "a", "a_2", "a_1_1"]);
+}

@@ -336,6 +336,18 @@ fn names_are_those_of_keras() {
     assert_eq!(losses.map(Loss::name), ["categorical_crossentropy", "mean_squared_error"]);
     let optimizers: [&dyn Optimizer; 3] = [&SGD::new(0.1), &RMSprop::new(0.1), &Adam::new(0.1)];
     assert_eq!(optimizers.map(Optimizer::name), ["SGD", "RMSprop", "Adam"]);
+    let model = Sequential::input([4, 4, 1])
+        .add(Conv2D::new(2, 2))
+        .add(MaxPooling2D::new(2))
+        .add(ReLU::new())
+        .add(Conv2D::new(2, 1))
+        .add(Flatten::new())
+        .add(Dense::new(2))
+        .add(Softmax::new())
+        .build(0)
+        .unwrap();
+    let layers = ["conv2d", "max_pooling2d", "re_lu", "conv2d_1", "flatten", "dense", "softmax"];
+    assert_eq!(Vec::from_iter(model.layers().iter().map(NamedLayer::name)), layers);
 }
 
 /// Logits 100 apart: from probabilities, clipped at 1e-7, the loss would be 16.1 and the gradient 0.

@@ -172,16 +172,11 @@ impl<T: Scalar> SequentialBuilder<T> {
         }
         elements(&self.input).ok_or_else(|| Error::TooLarge { owner: "input".to_owned(), what: "a sample" })?;
 
-        let (mut layers, mut specs, mut layout) = (vec![], vec![], Layout::default());
+        let (mut layers, mut specs, mut layout) = (Vec::<NamedLayer<T>>::new(), vec![], Layout::default());
         let mut counts: HashMap<&'static str, usize> = HashMap::new();
         let mut shape = self.input;
         for layer in self.layers {
-            let count = counts.entry(layer.kind()).or_default();
-            let name = match *count {
-                0 => layer.kind().to_owned(),
-                n => format!("{}_{n}", layer.kind()),
-            };
-            *count += 1;
+            let name = next_name(layer.kind(), &mut counts, |name| layers.iter().any(|layer| layer.name == name));
             let plan = layer.plan(&shape).map_err(|error| error.in_layer(&name))?;
             if plan.output.contains(&0) {
                 let shape = shape_text(&plan.output);
@@ -200,6 +195,22 @@ impl<T: Scalar> SequentialBuilder<T> {
             specs.push(plan.parameters);
         }
         Ok(Planned { layers, specs, layout })
+    }
+}
+
+/// The name of the next layer of a kind: `dense`, `dense_1`, `dense_2`, without those that are taken, as by a layer of
+/// the kind `dense_1`.
+fn next_name(kind: &'static str, counts: &mut HashMap<&'static str, usize>, is_taken: impl Fn(&str) -> bool) -> String {
+    let count = counts.entry(kind).or_default();
+    loop {
+        let name = match *count {
+            0 => kind.to_owned(),
+            n => format!("{kind}_{n}"),
+        };
+        *count += 1;
+        if !is_taken(&name) {
+            return name;
+        }
     }
 }
 
