@@ -189,9 +189,11 @@ fn large_layers() {
     table.layer(|layer| few(layer, &[300], 26), Dense::new(1000).activation(Activation::Softmax));
     let sample = [26, 27, 32];
     table.layer(|layer| LayerCheck::new(layer, sample).batch(4).elements(3), MaxPooling2D::new(2));
+    // tasks of several images each
+    table.layer(|layer| LayerCheck::new(layer, [8, 9, 4]).batch(150).elements(3), MaxPooling2D::new(3));
     table.layer(|layer| LayerCheck::new(layer, [40_000]).elements(3), ReLU::new());
     table.layer(|layer| LayerCheck::new(layer, [20, 500]).elements(3), Softmax::new());
-    table.finish(9);
+    table.finish(10);
 }
 
 /// A layer and the one after it, joined as a model joins them.

@@ -330,6 +330,17 @@ mod tests {
         (losses[0], dy.into_raw_vec_and_offset().0)
     }
 
+    /// What is clipped is the share of a sum, however small the numbers are: l = −ln(p₀/Σp), so ∂l/∂p₀ = 1/Σp − 1/p₀ and
+    /// ∂l/∂pₖ = 1/Σp.
+    #[test]
+    fn small_numbers_are_shares_too() {
+        let p = [2_f64.powi(-30), 2_f64.powi(-29), 2_f64.powi(-30)];
+        let (loss, gradient) = single(&PROBABILITIES, p, 0);
+        approx::assert_relative_eq!(loss, 4_f64.ln(), max_relative = 1e-15);
+        let (total, own) = (2_f64.powi(28), 2_f64.powi(30));
+        approx::assert_relative_eq!(&*gradient, &[total - own, total, total][..], max_relative = 1e-15);
+    }
+
     // The values of Keras 3.15.1 on TensorFlow.
     #[test]
     fn values_of_keras() {
