@@ -164,17 +164,16 @@ impl Convolution {
     fn window(&self) -> Walk {
         let [height, width] = self.geometry.size;
         let channels = self.geometry.input[2];
-        let row = self.geometry.dilation[0] * self.input_row();
+        let row = self.window_row(1);
         match self.geometry.dilation[1] {
             1 => Walk { counts: [height, 1], strides: [row, 0], len: width * channels, step: 1 },
             spread => Walk { counts: [height, width], strides: [row, spread * channels], len: channels, step: 1 },
         }
     }
 
-    /// Where a kernel element lies in a window.
-    fn tap(&self, row: usize, column: usize) -> usize {
-        let [down, right] = self.geometry.dilation;
-        row * down * self.input_row() + column * right * self.geometry.input[2]
+    /// Where a kernel row begins in a window.
+    fn window_row(&self, row: usize) -> usize {
+        row * self.geometry.dilation[0] * self.input_row()
     }
 
     /// How the columns of the output touch those of the input.
@@ -751,7 +750,7 @@ impl Convolution {
                     panels: panels.starting_at(run.tap * self.filters),
                     rows: rows.len() * run.len,
                     columns: channels,
-                    c: &mut dx[self.tap(row, 0) + run.input * channels..],
+                    c: &mut dx[self.window_row(row) + run.input * channels..],
                     c_rows: c_rows.starting_at(rows.start * run.len),
                     resume: true,
                     skip_zeros: false,

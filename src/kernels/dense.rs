@@ -88,7 +88,7 @@ impl DenseKernel {
         // dW: a row is a feature, whose values in the batch lie `inputs` apart
         let skip_zeros = finite && columns_share_zeros(x, self.inputs);
         let tiles = self.inputs.div_ceil(ROWS);
-        let most = FEATURE_TILES.max(items_per_task(tiles, ROWS * batch * self.units));
+        let most = FEATURE_TILES.max(tiles_per_task(tiles, batch, self.units));
         each_stretch(0..tiles, most, Chunks::new(dkernel, ROWS * self.units), &|tiles, dkernel| {
             let rows = dkernel.slice.len() / self.units;
             Product {
@@ -143,6 +143,16 @@ fn columns_share_zeros<T: Scalar>(x: &[T], inputs: usize) -> bool {
     4 * kept <= 3 * tiles().count()
 }
 
+/// Tiles of rows that are worth a task, of a product of this depth.
+fn tiles_per_task(tiles: usize, depth: usize, columns: usize) -> usize {
+    items_per_task(tiles, ROWS * depth * columns)
+}
+
+/// Panels that are worth a task, for a single row.
+fn panels_per_task<T: Scalar>(panels: usize, depth: usize) -> usize {
+    items_per_task(panels, depth * width::<T>())
+}
+
 /// C = A·B for row-major A and C of so many columns, rows in parallel; a single row is cut by panels.
 fn product<T: Scalar>(
     a: &[T],
@@ -157,7 +167,7 @@ fn product<T: Scalar>(
     if rows == 1 {
         let width = width::<T>();
         let panels_of_c = columns.div_ceil(width);
-        let most = items_per_task(panels_of_c, depth * width);
+        let most = panels_per_task::<T>(panels_of_c, depth);
         each_stretch(0..panels_of_c, most, Chunks::new(c, width), &|stretch, c| {
             let first = stretch.start * width;
             let columns = c.slice.len();
@@ -180,7 +190,7 @@ fn product<T: Scalar>(
         return;
     }
     let tiles = rows.div_ceil(ROWS);
-    let most = TILES.max(items_per_task(tiles, ROWS * depth * columns));
+    let most = TILES.max(tiles_per_task(tiles, depth, columns));
     each_stretch(0..tiles, most, Chunks::new(c, ROWS * columns), &|tiles, c| {
         Product {
             a,
@@ -218,6 +228,7 @@ mod tests {
             (50, 33, 65),
             (26, 100, 97),
             (13, 90, 300),
+            (50, 300, 200),
             (1, 2100, 1100),
         ] {
             for (relu, margins) in [(false, false), (true, false), (false, true), (true, true)] {
@@ -261,6 +272,62 @@ mod tests {
                 assert_eq!(dbias, want_dbias, "dbias {batch} {inputs} {units} {relu}");
             }
         }
+    }
+
+    /// How work is cut changes no result, but how long it takes.
+    #[test]
+    fn work_is_cut_to_fit() {
+        // of 6 rows each: half a million multiply-adds are 100 tiles of 5,243, or 2¹⁹ / (6 · 32 · 40)
+        assert_eq!(tiles_per_task(1000, 32, 40), 69);
+        // a 64th of a large product; all of a small one
+        assert_eq!([tiles_per_task(6400, 200, 100), tiles_per_task(20, 100, 100)], [100, 20]);
+        let width = width::<f32>();
+        assert_eq!(panels_per_task::<f32>(1 << 12, 256), (2048 / width).max(64));
+        assert_eq!(panels_per_task::<f32>(20, 100), 20);
+    }
+
+    /// The smaller one of batch and kernel is transposed, and memory taken for that alone.
+    #[test]
+    fn what_is_smaller_is_transposed() {
+        let layer = DenseKernel { inputs: 784, units: 512, relu: true };
+        let kernel = packed_len::<f32>(512, 784);
+        for batch in [16, 64, 128, 256] {
+            let lengths = layer.input_gradient_scratch::<f32>(batch);
+            assert_eq!(lengths, [512 * batch, 784 * batch], "{batch}");
+            assert!(lengths[0] + lengths[1] < kernel);
+        }
+        for batch in [320, 1000] {
+            assert_eq!(layer.input_gradient_scratch::<f32>(batch), [kernel, 0], "{batch}");
+        }
+        // with dy, packed: 128 · 512
+        assert_eq!(layer.backward_scratch::<f32>(128), 128 * (512 + 512 + 784));
+    }
+
+    /// Zeros are looked for where at least a quarter of what tiles read is nothing else, as far as the first can tell.
+    #[test]
+    fn zeros_are_left_out_where_they_are_many() {
+        const INPUTS: usize = 8;
+        let with_zeros = |is_zero: &dyn Fn(usize, usize) -> bool| -> Vec<f32> {
+            let element = |i: usize| if is_zero(i / INPUTS, i % INPUTS) { 0.0 } else { 1.0 };
+            (0..2 * ROWS * INPUTS).map(element).collect()
+        };
+        let rows = |is_zero: &dyn Fn(usize, usize) -> bool| rows_share_zeros(&with_zeros(is_zero), INPUTS);
+        assert!(rows(&|row, column| row < ROWS && column < 2));
+        assert!(rows(&|row, column| row < ROWS && (2..7).contains(&column)));
+        assert!(!rows(&|row, column| row < ROWS && column < 1));
+        assert!(!rows(&|row, column| row != 3 && column < 7 || row >= ROWS));
+        assert!(rows_share_zeros(&[0.0, 0.0, 1.0, 1.0], 4), "a single row");
+
+        // a row of eight tiles, of which these are zero in the first samples
+        let columns = |is_zero: &dyn Fn(usize, usize) -> bool| {
+            let element = |i: usize| if is_zero(i / (8 * ROWS), i % (8 * ROWS) / ROWS) { 0.0_f32 } else { 1.0 };
+            let x: Vec<f32> = (0..2 * SAMPLES * 8 * ROWS).map(element).collect();
+            columns_share_zeros(&x, 8 * ROWS)
+        };
+        assert!(columns(&|sample, tile| sample < SAMPLES && tile < 2));
+        assert!(columns(&|sample, _| sample < SAMPLES / 2));
+        assert!(!columns(&|sample, tile| sample < SAMPLES && tile < 1));
+        assert!(!columns(&|sample, _| sample >= SAMPLES));
     }
 
     /// The last batch of an epoch is smaller, and works in the memory of a full one.
