@@ -781,7 +781,7 @@ struct BackwardImages<'a, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::shape::{Padding, Window};
+    use crate::shape::{Padding, Size2D, Window};
 
     fn numbers(len: usize, seed: usize) -> Vec<f64> {
         (0..len).map(|i| ((i * 7919 + seed * 104_729) % 11) as f64 - 5.0).collect()
@@ -1050,7 +1050,7 @@ mod tests {
         }
     }
 
-    fn pool(size: usize, strides: usize, over: &Convolution) -> Geometry {
+    fn pool(size: impl Into<Size2D>, strides: impl Into<Size2D>, over: &Convolution) -> Geometry {
         let [height, width] = over.geometry.output;
         let window = Window { size: size.into(), strides: strides.into(), dilation: 1.into(), padding: Padding::Valid };
         window.over(&[height, width, over.filters], "max_pooling2d", "pool").unwrap()
@@ -1085,6 +1085,8 @@ mod tests {
         // 64 tasks; a single small image stays in one piece; a row of a large one is a task
         assert_eq!([pooled_second.rows_per_task(64), second.rows_per_task(64)], [5, 11]);
         assert_eq!([first.rows_per_task(1), large.rows_per_task(1)], [26, 4]);
+        // two rows are half a million multiply-adds, of 2 · 10 · 64 · 288 each
+        assert_eq!(pooled_second.rows_per_task(2), 2);
         // sixteen groups, unless their gradients were too large; small images several at a time
         assert_eq!([second, wide].map(|layer| layer.most_groups()), [16, 1]);
         assert_eq!([64, 70, 3].map(|batch| second.images_per_group(batch)), [4, 5, 1]);
@@ -1094,8 +1096,12 @@ mod tests {
         assert!(pooled_second.is_sparse() && second.pooled(pool(2, 3, &second)).is_sparse());
         let dilated = geometry([13, 13, 32], (3, 3), (1, 1), (1, 2), Padding::Valid).unwrap();
         let dilated = Convolution::new(dilated, 64, true);
-        for dense in [second, pooled, second.pooled(pool(3, 2, &second)), second.pooled(pool(1, 2, &second))] {
+        for dense in [second, pooled, second.pooled(pool((2, 1), 2, &second)), second.pooled(pool(1, 2, &second))] {
             assert!(!dense.is_sparse(), "{dense:?}");
+        }
+        for strides in [(2, 2), (3, 2), (2, 3)] {
+            let overlapping = second.pooled(pool(3, strides, &second));
+            assert!(!overlapping.pools_apart() && !overlapping.is_sparse(), "{strides:?}");
         }
         assert!(!dilated.pooled(pool(2, 2, &dilated)).is_sparse());
     }
