@@ -4,12 +4,14 @@
 mod common;
 
 use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
 
 use common::{bits, numbers};
 use plywood::callbacks::{BatchEnd, Callback, Control, EpochEnd};
-use plywood::data::{Batches, epoch_order};
+use plywood::data::{Batches, TargetsView, epoch_order};
+use plywood::metrics::Metric;
 use plywood::model::{NamedLayer, Predictor};
-use plywood::ndarray::{Array1, Array2, ArrayD, Axis, Slice, array};
+use plywood::ndarray::{Array1, Array2, ArrayD, ArrayViewD, Axis, Slice, array};
 use plywood::optimizers::{Adam, SGD};
 use plywood::prelude::*;
 
@@ -41,7 +43,7 @@ fn batch(data: &Dataset<f64>, positions: &[usize]) -> (ArrayD<f64>, Array1<usize
 /// Each sample's loss −ln p, and whether its class is the most probable, with the model as it is.
 fn losses_and_hits(model: &Sequential<f64>, (x, classes): &(ArrayD<f64>, Array1<usize>)) -> Vec<(f64, bool)> {
     let p = model.predict(x).expect("the data fit the model");
-    let sample = |(p, &class): (plywood::ndarray::ArrayViewD<'_, f64>, _)| {
+    let sample = |(p, &class): (ArrayViewD<'_, f64>, _)| {
         let hit = p.iter().enumerate().all(|(k, &other)| k == class || other < p[[class]]);
         (-p[[class]].ln(), hit)
     };
@@ -361,5 +363,56 @@ fn a_softmax_at_the_end_is_computed_with_the_loss() {
         trainer.model_mut().values_mut().copy_from_slice(&[0.0, 100.0]);
         assert_eq!(trainer.train_step(&array![[1.0]], &array![0]).unwrap(), 100.0);
         assert_eq!(trainer.gradients(), [-1.0, 1.0]);
+    }
+}
+
+/// A Softmax over channels, of images that become vectors, is not the loss's Softmax over all of a vector.
+#[test]
+fn a_softmax_before_a_reshaping_is_left_to_the_model() {
+    let data = Dataset::new(array![[[[2.0_f64, 0.0], [0.0, 0.0]]]], array![0_usize]).unwrap();
+    let [fused, apart] = [true, false].map(|fuse| {
+        let model = Sequential::with_input([1, 2, 2]).add(Softmax::new()).add(Flatten::new()).build(0).unwrap();
+        model.compile(SGD::new(0.1), CategoricalCrossentropy::new().fuse_softmax(fuse)).evaluate(&data).unwrap().loss
+    });
+    assert_eq!(fused, apart);
+    // the first of two pixels' probabilities, out of all four, which add up to 2
+    let p = 1.0 / (1.0 + (-2.0_f64).exp());
+    assert_close(fused, -(p / 2.0).ln());
+}
+
+/// Remembers the predictions that it is shown.
+#[derive(Debug, Default, Clone)]
+struct Witness(Arc<Mutex<Vec<f64>>>);
+
+impl Metric<f64> for Witness {
+    fn name(&self) -> &str {
+        "witness"
+    }
+
+    fn reset(&mut self) {}
+
+    fn update(&mut self, predictions: ArrayViewD<'_, f64>, _: &TargetsView<'_, f64>) {
+        self.0.lock().unwrap().extend(predictions.iter());
+    }
+
+    fn value(&self) -> f64 {
+        0.0
+    }
+}
+
+#[test]
+fn metrics_are_shown_what_the_model_predicts() {
+    let data = data::<f64>(10);
+    let want = classifier::<f64>().predict(data.inputs()).unwrap();
+    for fuse in [true, false] {
+        let (trained, evaluated) = (Witness::default(), Witness::default());
+        let optimizer = SGD::new(0.0);
+        let loss = CategoricalCrossentropy::new().fuse_softmax(fuse);
+        let mut trainer = classifier().compile(optimizer, loss).metric(trained.clone());
+        trainer.fit(&data, &Fit::epochs(1).batch_size(4).shuffle(false)).unwrap();
+        trainer.evaluate_with(&data, &mut [&mut evaluated.clone()]).unwrap();
+        for got in [trained, evaluated] {
+            assert_eq!(bits(got.0.lock().unwrap().as_slice()), bits(want.as_slice().unwrap()), "{fuse}");
+        }
     }
 }

@@ -104,7 +104,9 @@ pub trait Metric<T: Scalar = f32>: Debug + Send {
     /// Forgets everything seen.
     fn reset(&mut self);
 
-    /// Looks at a batch of predictions `[batch, classes]` (probabilities or logits) and its targets.
+    /// Looks at a batch of predictions and its targets. Predictions are what the model puts out, as
+    /// [`predict`](crate::Sequential::predict) gives it: `[batch, classes]` of a classifier, probabilities if it ends in
+    /// Softmax.
     ///
     /// # Panics
     ///

@@ -9,7 +9,7 @@ use super::gather::slice_targets;
 use super::sequential::Sequential;
 use super::state::State;
 use super::trainer::{Trainer, in_pool};
-use super::workspace::{computed_stages, mean};
+use super::workspace::{computed_stages, finish_softmax, mean};
 use crate::data::{Batches, Dataset};
 use crate::error::{Error, Result};
 use crate::losses::{Loss, LossPass};
@@ -165,10 +165,9 @@ fn evaluate_batches<T: Scalar>(
         let x = data.inputs().slice_axis(Axis(0), slice);
         predictor.predict_stages(stages, x, output.view_mut(&mut y, batch.len()))?;
         let targets = slice_targets(data.targets(), slice);
-        let y = output.view(&y, batch.len());
         let losses = &mut losses[..batch.len()];
         loss.evaluate(LossPass {
-            y: y.view(),
+            y: output.view(&y, batch.len()),
             from_logits,
             targets: targets.reborrow(),
             weights: weights.map(|weights| &weights[range]),
@@ -176,7 +175,11 @@ fn evaluate_batches<T: Scalar>(
             dy: None,
         });
         sum += mean(losses) * batch.len() as f64;
-        metrics.iter_mut().for_each(|metric| metric.update(y.clone(), &targets));
+        if from_logits && !metrics.is_empty() {
+            finish_softmax(model, &mut y[..output.len(batch.len())]);
+        }
+        let predictions = output.view(&y, batch.len());
+        metrics.iter_mut().for_each(|metric| metric.update(predictions.view(), &targets));
     }
     let metrics = metrics.iter().map(|metric| (metric.name().to_owned(), metric.value())).collect();
     Ok(Evaluation { loss: sum / samples.len() as f64, metrics })

@@ -285,9 +285,9 @@ impl<T: Scalar> Trainer<T> {
         let regardless = run.fit.non_finite_loss == NonFiniteLoss::Ignore;
         let loss = self.step_on_workspace(indices.len(), &targets, weights, regardless);
         if !self.metrics.is_empty() {
-            let output = self.workspace.as_ref().expect("just used").output();
-            let output = self.model.extents().1.view(output, indices.len());
-            self.metrics.iter_mut().for_each(|metric| metric.update(output.clone(), &targets));
+            let workspace = self.workspace.as_mut().expect("just used");
+            let predictions = workspace.predictions(&self.model, indices.len());
+            self.metrics.iter_mut().for_each(|metric| metric.update(predictions.view(), &targets));
         }
         self.gathered = gathered;
         loss

@@ -1,5 +1,7 @@
 //! The memory of a training step: every activation, the gradients on the way back, and the layers' scratch.
 
+use ndarray::ArrayViewD;
+
 use super::aligned::Aligned;
 use super::predictor::{prepare_all, prepared_memory};
 use super::sequential::Sequential;
@@ -28,9 +30,17 @@ pub(crate) struct Workspace<T: Scalar> {
 
 /// The number of stages that training and evaluation compute, and whether the loss then gets logits.
 pub(crate) fn computed_stages<T: Scalar>(model: &Sequential<T>, loss: &dyn Loss<T>) -> (usize, bool) {
-    let stages = model.stages();
-    let fused = loss.fuses_softmax() && stages.last().is_some_and(Stage::is_softmax);
+    let (stages, output) = (model.stages(), model.output_shape());
+    // after a reshaping the loss would take the Softmax over another axis
+    let is_last = |stage: &Stage<T>| stage.is_softmax() && stage.output.sample().last() == output.last();
+    let fused = loss.fuses_softmax() && stages.last().is_some_and(is_last);
     (stages.len() - usize::from(fused), fused)
+}
+
+/// Makes of logits what the model predicts: the Softmax that the loss has taken over.
+pub(crate) fn finish_softmax<T: Scalar>(model: &Sequential<T>, logits: &mut [T]) {
+    let classes = model.output_shape().last().expect("a sample has an axis");
+    T::softmax_in_place(logits, *classes);
 }
 
 impl<T: Scalar> Workspace<T> {
@@ -66,9 +76,15 @@ impl<T: Scalar> Workspace<T> {
         self.activations[0].as_mut_slice()
     }
 
-    /// What the model put out for the batch, in row-major order: logits if the loss takes over a final Softmax.
-    pub(crate) fn output(&self) -> &[T] {
-        self.activations[self.stages].as_slice()
+    /// What the model put out for the batch. After this, the pass cannot go back any more: logits that the loss was given
+    /// have become probabilities.
+    pub(crate) fn predictions(&mut self, model: &Sequential<T>, batch: usize) -> ArrayViewD<'_, T> {
+        let output = model.extents().1;
+        let y = self.activations[self.stages].as_mut_slice();
+        if self.from_logits {
+            finish_softmax(model, &mut y[..output.len(batch)]);
+        }
+        output.view(y, batch)
     }
 
     /// From the input to the last output.
