@@ -153,7 +153,12 @@ impl Initializer {
     ///
     /// [`Error::InvalidParameter`] for one outside its range.
     pub fn check(&self, owner: &str) -> Result<()> {
-        let finite = |parameter, value: f64| match value.is_finite() {
+        self.check_as::<f64>(owner)
+    }
+
+    /// The same, of numbers that this type has.
+    pub(crate) fn check_as<T: Scalar>(&self, owner: &str) -> Result<()> {
+        let finite = |parameter, value: f64| match T::of(value).is_finite() {
             true => Ok(()),
             false => Err(Error::invalid_parameter(owner, parameter, value, "a finite number")),
         };
@@ -171,7 +176,7 @@ impl Initializer {
             }
             Self::Normal { mean, stddev } | Self::TruncatedNormal { mean, stddev } => {
                 finite("mean", mean)?;
-                if !(stddev.is_finite() && stddev >= 0.0) {
+                if !(T::of(stddev).is_finite() && stddev >= 0.0) {
                     return Err(Error::invalid_parameter(owner, "stddev", stddev, "a finite number of at least 0"));
                 }
                 Ok(())
@@ -194,7 +199,7 @@ impl Initializer {
         rng: &mut (impl Rng + ?Sized),
     ) -> Result<()> {
         let owner = self.name();
-        self.check(owner)?;
+        self.check_as::<T>(owner)?;
         match self.distribution(owner, fan_in, fan_out)? {
             Distribution::Constant(value) => values.fill(T::of(value)),
             Distribution::Uniform { min, max } => {

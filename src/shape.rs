@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shape_text};
 
 /// Number of elements of a shape, or `None` where they have no place in a memory of 2⁴⁷ bytes, all that a program can
 /// address today. What is computed with numbers below that, such as the bytes of some buffers, does not overflow.
@@ -136,6 +136,10 @@ impl Window {
                 help: "give the model's input as e.g. [28, 28, 1]".to_owned(),
             });
         };
+        if input.contains(&0) {
+            let expected = "at least 1 in height, width and channels";
+            return Err(Error::invalid_parameter(kind, "input", shape_text(input), expected));
+        }
         let at_least_one = |parameter, size: Size2D| match size {
             Size2D { height: 1.., width: 1.. } => Ok([size.height, size.width]),
             _ => Err(Error::invalid_parameter(

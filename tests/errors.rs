@@ -9,6 +9,7 @@ use common::{bits, numbers};
 use ndarray_rand::rand::{Rng, SeedableRng};
 use plywood::callbacks::{BatchEnd, Callback, Control};
 use plywood::data::one_hot;
+use plywood::layers::{Backward, Forward, ParameterSpec, Plan};
 use plywood::model::SequentialBuilder;
 use plywood::ndarray::{Array1, Array2, Array4, ArrayD, Axis, IxDyn, Slice, array};
 use plywood::optimizers::Adam;
@@ -115,6 +116,11 @@ fn models_that_cannot_be() {
         (
             vectors().add(Dense::new(3).kernel_initializer(Initializer::Uniform { min: 1.0, max: 0.0 })),
             "dense: min is 1, expected a number not above max".to_owned(),
+        ),
+        // more than an f32 has
+        (
+            vectors().add(Dense::new(3).bias_initializer(Initializer::Constant { value: 1e39 })),
+            format!("dense: value is {}, expected a finite number", 1e39),
         ),
         // sizes that overflow, or that no memory holds
         (Sequential::input([MAX, 2]).add(ReLU::new()), format!("input: a sample {memory}")),
@@ -327,6 +333,18 @@ fn data_that_do_not_fit() {
                 result
             },
             "RMSprop: learning_rate is NaN, expected a finite number of at least 0",
+        ),
+        (
+            |trainer| fit_two(trainer, &Fit::epochs(1).class_weights([(0, 1e39)])),
+            "fit: class_weights is 1000000000000000000000000000000000000000, expected finite numbers of at least 0",
+        ),
+        // metrics of one name
+        (
+            |trainer| {
+                let [first, second] = &mut [Accuracy::new(), Accuracy::new()];
+                trainer.evaluate_with(&dataset(samples(2), array![0_usize, 1]), &mut [first, second]).map(drop)
+            },
+            "metrics: name is \"accuracy\" once more, expected names that differ from one another and from the loss",
         ),
         // names
         (
@@ -577,6 +595,14 @@ fn wild_sizes_of_batches() {
     }
     assert_eq!(model.predict(&numbers(&[0, 3, 4, 2], 1)).unwrap().shape(), [0, 2]);
 
+    // one sample, repeated without end
+    let model = Sequential::input([4]).add(Dense::new(8)).build(1).unwrap();
+    let endless = numbers::<f32>(&[1, 4], 1);
+    for samples in [1 << 43, 1 << 60] {
+        let error = model.predict(&endless.broadcast([samples, 4]).unwrap()).unwrap_err().to_string();
+        assert_eq!(error, "predict: the output would have more elements than fit into memory; use fewer", "{samples}");
+    }
+
     let mut trainer = classifier();
     trainer.fit(&dataset(samples(5), array![0_usize, 1, 2, 0, 1]), &Fit::epochs(1).batch_size(usize::MAX)).unwrap();
     assert_eq!(trainer.step(), 1);
@@ -668,5 +694,89 @@ fn use_model(model: SequentialBuilder, batch: usize) -> Result<(), String> {
     match trainer.model().values().iter().chain(trainer.gradients()).all(|value| value.is_finite()) {
         true => Ok(()),
         false => Err("a step makes weights that are not finite".to_owned()),
+    }
+}
+
+/// Times of a model with fewer layers leave cells empty.
+#[test]
+fn times_of_another_model() {
+    let long = Sequential::input([4]).add(Dense::new(2)).add(ReLU::new()).add(Flatten::new()).build(1).unwrap();
+    let short = Sequential::input([4]).add(Dense::new(2)).build(1).unwrap();
+    let summary = long.summary().times(&short.time_layers(1)).to_string();
+    assert!(summary.contains("flatten (Flatten)"), "{summary}");
+}
+
+/// A layer that has other parameters, or another shape, than it should.
+#[derive(Debug)]
+struct Liar(Plan);
+
+impl Layer for Liar {
+    fn kind(&self) -> &'static str {
+        "liar"
+    }
+
+    fn plan(&self, _: &[usize]) -> plywood::Result<Plan> {
+        Ok(self.0.clone())
+    }
+
+    fn only_reshapes(&self) -> bool {
+        true
+    }
+
+    fn forward(&self, _: Forward<'_, f32>) {}
+
+    fn backward(&self, _: Backward<'_, f32>) {}
+}
+
+#[test]
+fn layers_that_say_they_only_reshape() {
+    let parameter = |name| ParameterSpec::new(name, [2], Initializer::Ones);
+    let error = |plan: Plan| Sequential::input([2, 2]).add(Liar(plan)).build(1).map(drop).unwrap_err().to_string();
+    Sequential::input([2, 2]).add(Liar(Plan::new([4]))).add(Dense::new(1)).build(1).unwrap();
+    let got = "liar: says that it only reshapes, but makes";
+    let expected = "expected as many elements and none";
+    assert_eq!(error(Plan::new([3])), format!("{got} 3 of 2×2 with 0 parameters; {expected}"));
+    assert_eq!(
+        error(Plan::new([4]).parameter(parameter("w"))),
+        format!("{got} 4 of 2×2 with 1 parameters; {expected}")
+    );
+}
+
+/// Layers alone, which a model would not ask for this.
+#[test]
+fn windows_over_nothing() {
+    let conv = Layer::<f32>::plan(&Conv2D::new(1, 3), &[0, 5, 1]).unwrap_err().to_string();
+    assert_eq!(conv, "conv2d: input is 0×5×1, expected at least 1 in height, width and channels");
+    Layer::<f32>::plan(&MaxPooling2D::new(1).padding(Padding::Same), &[3, 0, 1]).unwrap_err();
+}
+
+/// A single output is the largest of its kind: accuracy would be 1 and the loss 0, whatever the model does.
+#[test]
+fn one_class_is_none() {
+    let model = || Sequential::input([4]).add(Dense::new(1)).build(1).unwrap();
+    let data = dataset(samples(2), array![[0.0], [1.0]]);
+    let expected = "got input samples of shape 1, expected [classes], at least 2 of them; of one class all are sure; for \
+                    yes or no, let the model have two units";
+    let mut trainer = model().compile(SGD::new(0.1), MeanSquaredError).metric(Accuracy::new());
+    assert_eq!(trainer.evaluate(&data).unwrap_err().to_string(), format!("accuracy: {expected}"));
+    let mut trainer = model().compile(SGD::new(0.1), CategoricalCrossentropy::new());
+    assert_eq!(trainer.evaluate(&data).unwrap_err().to_string(), format!("categorical_crossentropy: {expected}"));
+}
+
+/// Numbers that are finite in f64 and not in f32.
+#[test]
+fn settings_are_those_of_the_number_type() {
+    let (x, t) = (samples(2), numbers(&[2, 1], 2));
+    let model = || Sequential::input([4]).add(Dense::new(1)).build(1).unwrap();
+    for (optimizer, expected) in [
+        (RMSprop::new(1e39), "learning_rate"),
+        (RMSprop::new(0.1).epsilon(1e39), "epsilon"),
+        (RMSprop::new(0.1).rho(1.0 - 1e-12), "rho"),
+    ] {
+        let mut trainer = model().compile(optimizer, MeanSquaredError);
+        let error = trainer.train_step(&x, &t).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("RMSprop: {expected} is ")), "{error}");
+        let trainer = Sequential::<f64>::with_input([1]).add(Dense::new(1)).build(1).unwrap();
+        trainer.compile(optimizer, MeanSquaredError).train_step(&array![[1.0]], &array![[1.0]]).unwrap();
     }
 }

@@ -108,8 +108,7 @@ pub trait Layer<T: Scalar = f32>: Any + Debug + Send + Sync {
 
     /// The type's name as summaries show it. By default the part of the type's path after the last `::`.
     fn type_name(&self) -> &'static str {
-        let path = std::any::type_name::<Self>();
-        path.rsplit("::").next().unwrap_or(path)
+        last_of_path(std::any::type_name::<Self>())
     }
 
     /// Checks the shape of one input sample (without the batch axis) and the layer's own settings; says what comes out
@@ -156,7 +155,8 @@ pub trait Layer<T: Scalar = f32>: Any + Debug + Send + Sync {
         None
     }
 
-    /// Whether the layer changes nothing but the shape; it is then not computed at all.
+    /// Whether the layer changes nothing but the shape; it is then not computed at all. Its output has as many elements as
+    /// its input, and it has no parameters, or the model is not built.
     fn only_reshapes(&self) -> bool {
         false
     }
@@ -277,6 +277,12 @@ pub struct Scratch {
     pub values: usize,
     /// Indices.
     pub indices: usize,
+}
+
+/// A type's name without modules and parameters: `Residual` of `my::Residual<other::Inner>`.
+pub(crate) fn last_of_path(path: &'static str) -> &'static str {
+    let path = path.split_once('<').map_or(path, |(path, _)| path);
+    path.rsplit("::").next().unwrap_or(path)
 }
 
 /// Working memory of at least the size asked for, with unspecified content.

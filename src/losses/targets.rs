@@ -19,6 +19,14 @@ pub(crate) fn check_class_targets<T: Scalar>(
             help: "let the model end in Flatten and Dense, with one unit for each class".to_owned(),
         });
     };
+    if classes < 2 {
+        return Err(Error::InputShape {
+            layer: owner.to_owned(),
+            got: output.to_vec(),
+            expected: "[classes], at least 2 of them",
+            help: "of one class all are sure; for yes or no, let the model have two units".to_owned(),
+        });
+    }
     match targets {
         TargetsView::Classes(labels) => match labels.iter().position(|&label| label >= classes) {
             Some(index) => Err(Error::LabelOutOfRange { index, label: labels[index], classes }),

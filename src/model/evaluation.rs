@@ -8,7 +8,7 @@ use ndarray::{Axis, Slice};
 use super::gather::slice_targets;
 use super::sequential::Sequential;
 use super::state::State;
-use super::trainer::{Trainer, in_pool};
+use super::trainer::{Trainer, check_names, in_pool};
 use super::workspace::{computed_stages, finish_softmax, mean};
 use crate::data::{Batches, Dataset};
 use crate::error::{Error, Result};
@@ -120,6 +120,7 @@ impl<T: Scalar> Trainer<T> {
         let targets = data.targets().view();
         self.check("evaluate", data.inputs().shape(), &targets)?;
         metrics.iter().try_for_each(|metric| metric.check(self.model.output_shape(), &targets))?;
+        check_names(metrics.iter().map(|metric| metric.name()))?;
         let (model, loss) = (&self.model, self.loss.as_ref());
         in_pool(|| evaluate_batches(model, loss, data, 0..data.len(), None, metrics))
     }

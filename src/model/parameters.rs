@@ -69,7 +69,10 @@ impl Layout {
     /// Appends the parameters of one layer; a layer without any still counts.
     pub(crate) fn push(&mut self, layer: &str, specs: &[ParameterSpec]) -> Result<()> {
         let first = self.entries.len();
-        for spec in specs {
+        for (i, spec) in specs.iter().enumerate() {
+            if specs[..i].iter().any(|other| other.name == spec.name) {
+                return Err(Error::layer(layer, format!("has two parameters of the name {:?}", spec.name)));
+            }
             let end = elements(&spec.shape)
                 .and_then(|len| self.len.checked_add(len))
                 .ok_or_else(|| Error::TooLarge { owner: layer.to_owned(), what: spec.name })?;

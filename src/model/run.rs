@@ -314,7 +314,7 @@ fn weights<T: Scalar>(data: &Dataset<T>, fit: &Fit<'_, T>, output: &[usize]) -> 
     check_class_targets("class_weights", output, &data.targets().view())?;
     let mut of_class = vec![T::one(); output[0]];
     for &(class, weight) in &fit.class_weights {
-        if !weight.is_finite() || weight < 0.0 {
+        if !T::of(weight).is_finite() || weight < 0.0 {
             return Err(invalid("class_weights", &weight));
         }
         let Some(of_class) = of_class.get_mut(class) else {

@@ -184,9 +184,18 @@ impl<T: Scalar> SequentialBuilder<T> {
                 return Err(Error::layer(name, message));
             }
             elements(&plan.output).ok_or_else(|| Error::TooLarge { owner: name.clone(), what: "the output" })?;
+            if layer.only_reshapes() && (!plan.parameters.is_empty() || elements(&plan.output) != elements(&shape)) {
+                let (from, to) = (shape_text(&shape), shape_text(&plan.output));
+                let message = format!(
+                    "says that it only reshapes, but makes {to} of {from} with {} parameters; expected as many elements \
+                     and none",
+                    plan.parameters.len()
+                );
+                return Err(Error::layer(name, message));
+            }
             layout.push(&name, &plan.parameters)?;
             for spec in &plan.parameters {
-                spec.initializer.check(&name)?;
+                spec.initializer.check_as::<T>(&name)?;
             }
             let input = std::mem::replace(&mut shape, plan.output);
             let parameters = plan.parameters.iter().map(|spec| spec.shape.iter().product::<usize>()).sum();
@@ -196,6 +205,16 @@ impl<T: Scalar> SequentialBuilder<T> {
         }
         Ok(Planned { layers, specs, layout })
     }
+}
+
+/// Zeros for a prediction, if there is memory for them: inputs that repeat one sample take none.
+fn zeros<T: Scalar>(shape: &[usize]) -> Result<ArrayD<T>> {
+    let too_large = || Error::TooLarge { owner: "predict".to_owned(), what: "the output" };
+    let len = elements(shape).ok_or_else(too_large)?;
+    let mut values = vec![];
+    values.try_reserve_exact(len).map_err(|_| too_large())?;
+    values.resize(len, T::zero());
+    Ok(ArrayD::from_shape_vec(shape, values).expect("as many as the shape has"))
 }
 
 /// The name of the next layer of a kind: `dense`, `dense_1`, `dense_2`, without those that are taken, as by a layer of
@@ -363,7 +382,7 @@ impl<T: Scalar> Sequential<T> {
     /// [`Error::ArrayShape`] if a sample is not of the model's input shape.
     pub fn predict<D: Dimension>(&self, x: &ArrayRef<T, D>) -> Result<ArrayD<T>> {
         let samples = self.check_input("predict", x.shape())?;
-        let mut y = ArrayD::zeros([&[samples], self.output_shape()].concat());
+        let mut y = zeros(&[&[samples], self.output_shape()].concat())?;
         if samples > 0 {
             self.predictor(self.predict_batch().min(samples)).predict_into(x, &mut y)?;
         }
@@ -404,7 +423,12 @@ impl<T: Scalar> Sequential<T> {
     /// predicting with it allocates nothing. A `batch` of which some layer's output would have more than 2²⁸ elements is
     /// computed in parts.
     pub fn predictor(&self, batch: usize) -> Predictor<'_, T> {
-        Predictor::new(self, batch.clamp(1, self.samples_within(1 << 28)))
+        Predictor::new(self, self.batch_within_memory(batch))
+    }
+
+    /// Samples of which no array between layers has more than 2²⁸ elements, up to so many.
+    pub(crate) fn batch_within_memory(&self, batch: usize) -> usize {
+        batch.clamp(1, self.samples_within(1 << 28))
     }
 
     /// Samples that `predict` computes at a time: as many as fill the cores, as long as memory stays moderate.

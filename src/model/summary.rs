@@ -193,7 +193,7 @@ impl fmt::Display for Summary {
             if i > 0 {
                 rule(f, ["├", "─", "┼", "┤"])?;
             }
-            row(f, "│", &|column| column.cells[i].clone())?;
+            row(f, "│", &|column| column.cells.get(i).cloned().unwrap_or_default())?;
         }
         if columns.len() > 3 {
             rule(f, ["┢", "━", "╈", "┪"])?;

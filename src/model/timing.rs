@@ -72,7 +72,8 @@ impl LayerTimes {
 
 impl<T: Scalar> Sequential<T> {
     /// Measures what each layer takes for a training step with so many samples, forward and backward: the fastest of a few
-    /// passes on made-up inputs. The model stays as it is.
+    /// passes on made-up inputs. The model stays as it is. A batch of which some layer's output would have more than 2²⁸
+    /// elements is cut to that.
     ///
     /// What training joins is joined here too: a convolution, the ReLU and the pooling after it are one piece of work.
     /// Packing the parameters, once a step, belongs to no layer and is left out.
@@ -93,7 +94,7 @@ impl<T: Scalar> Sequential<T> {
     /// # Ok::<(), plywood::Error>(())
     /// ```
     pub fn time_layers(&self, batch: usize) -> LayerTimes {
-        let batch = batch.max(1);
+        let batch = self.batch_within_memory(batch);
         // a loss that leaves a final Softmax to the model
         let mut workspace = Workspace::new(self, &MeanSquaredError, batch);
         let values = [-0.9, 0.3, 0.7, -0.2, 0.5];

@@ -258,6 +258,7 @@ impl<T: Scalar> Trainer<T> {
         }
         self.loss.check(self.model.output_shape(), targets)?;
         self.metrics.iter().try_for_each(|metric| metric.check(self.model.output_shape(), targets))?;
+        check_names(self.metrics.iter().map(|metric| metric.name()))?;
         Ok(samples)
     }
 
@@ -266,6 +267,17 @@ impl<T: Scalar> Trainer<T> {
             self.workspace = Some(Workspace::new(&self.model, self.loss.as_ref(), batch));
         }
     }
+}
+
+/// Whether figures can be told apart by the names of their metrics.
+pub(super) fn check_names<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Result<()> {
+    for (i, name) in names.clone().enumerate() {
+        if name == "loss" || names.clone().take(i).any(|other| other == name) {
+            let expected = "names that differ from one another and from the loss";
+            return Err(Error::invalid_parameter("metrics", "name", format!("{name:?} once more"), expected));
+        }
+    }
+    Ok(())
 }
 
 /// What checkpoints read and write.

@@ -46,7 +46,7 @@ use crate::scalar::Scalar;
 ///
 /// # Errors
 ///
-/// [`Error::InvalidParameter`](crate::Error::InvalidParameter) from `compile` for one outside its range.
+/// [`Error::InvalidParameter`](crate::Error::InvalidParameter) from the first step for one outside its range.
 ///
 /// # Source
 ///
@@ -166,11 +166,11 @@ impl<T: Scalar> Optimizer<T> for Adam {
     }
 
     fn check(&self) -> Result<()> {
-        check_non_negative("Adam", "learning_rate", self.learning_rate)?;
-        check_fraction("Adam", "beta_1", self.beta_1)?;
-        check_fraction("Adam", "beta_2", self.beta_2)?;
-        check_non_negative("Adam", "epsilon", self.epsilon)?;
-        check_non_negative("Adam", "weight_decay", self.weight_decay)
+        check_non_negative::<T>("Adam", "learning_rate", self.learning_rate)?;
+        check_fraction::<T>("Adam", "beta_1", self.beta_1)?;
+        check_fraction::<T>("Adam", "beta_2", self.beta_2)?;
+        check_non_negative::<T>("Adam", "epsilon", self.epsilon)?;
+        check_non_negative::<T>("Adam", "weight_decay", self.weight_decay)
     }
 
     fn learning_rate(&self) -> f64 {

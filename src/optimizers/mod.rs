@@ -6,7 +6,7 @@
 //! | [`RMSprop`] | the mean square of each gradient | `RMSprop::new(0.001)` | `RMSprop::keras_legacy()`, `RMSprop::pytorch()` |
 //! | [`Adam`] | mean and mean square of each gradient | `Adam::new(0.001)` | `Adam::pytorch()` |
 //!
-//! Settings are `f64` whatever a model computes with, and are checked when a model is compiled.
+//! Settings are `f64` whatever a model computes with, and are checked before each step.
 //!
 //! ```
 //! use plywood::ndarray::array;

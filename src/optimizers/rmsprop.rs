@@ -48,7 +48,7 @@ use crate::scalar::Scalar;
 ///
 /// # Errors
 ///
-/// [`Error::InvalidParameter`](crate::Error::InvalidParameter) from `compile` for one outside its range.
+/// [`Error::InvalidParameter`](crate::Error::InvalidParameter) from the first step for one outside its range.
 ///
 /// # Source
 ///
@@ -193,11 +193,11 @@ impl<T: Scalar> Optimizer<T> for RMSprop {
     }
 
     fn check(&self) -> Result<()> {
-        check_non_negative("RMSprop", "learning_rate", self.learning_rate)?;
-        check_fraction("RMSprop", "rho", self.rho)?;
-        check_fraction("RMSprop", "momentum", self.momentum)?;
-        check_non_negative("RMSprop", "epsilon", self.epsilon)?;
-        check_non_negative("RMSprop", "weight_decay", self.weight_decay)
+        check_non_negative::<T>("RMSprop", "learning_rate", self.learning_rate)?;
+        check_fraction::<T>("RMSprop", "rho", self.rho)?;
+        check_fraction::<T>("RMSprop", "momentum", self.momentum)?;
+        check_non_negative::<T>("RMSprop", "epsilon", self.epsilon)?;
+        check_non_negative::<T>("RMSprop", "weight_decay", self.weight_decay)
     }
 
     fn learning_rate(&self) -> f64 {

@@ -12,17 +12,17 @@ pub(super) enum Convention {
     PyTorch,
 }
 
-/// For learning rates, ε, weight decay.
-pub(super) fn check_non_negative(owner: &'static str, parameter: &'static str, value: f64) -> Result<()> {
-    if value.is_finite() && value >= 0.0 {
+/// For learning rates, ε, weight decay, as the model's number type has them.
+pub(super) fn check_non_negative<T: Scalar>(owner: &'static str, parameter: &'static str, value: f64) -> Result<()> {
+    if T::of(value).is_finite() && value >= 0.0 {
         return Ok(());
     }
     Err(Error::invalid_parameter(owner, parameter, value, "a finite number of at least 0"))
 }
 
 /// For what a running average keeps of its past: at 1 it would never hear of anything new.
-pub(super) fn check_fraction(owner: &'static str, parameter: &'static str, value: f64) -> Result<()> {
-    if (0.0..1.0).contains(&value) {
+pub(super) fn check_fraction<T: Scalar>(owner: &'static str, parameter: &'static str, value: f64) -> Result<()> {
+    if (T::zero()..T::one()).contains(&T::of(value)) {
         return Ok(());
     }
     Err(Error::invalid_parameter(owner, parameter, value, "a number of at least 0 and below 1"))

@@ -36,7 +36,7 @@ use crate::scalar::Scalar;
 ///
 /// # Errors
 ///
-/// [`Error::InvalidParameter`](crate::Error::InvalidParameter) from `compile` for one outside its range.
+/// [`Error::InvalidParameter`](crate::Error::InvalidParameter) from the first step for one outside its range.
 ///
 /// # Source
 ///
@@ -137,9 +137,9 @@ impl<T: Scalar> Optimizer<T> for SGD {
     }
 
     fn check(&self) -> Result<()> {
-        check_non_negative("SGD", "learning_rate", self.learning_rate)?;
-        check_fraction("SGD", "momentum", self.momentum)?;
-        check_non_negative("SGD", "weight_decay", self.weight_decay)
+        check_non_negative::<T>("SGD", "learning_rate", self.learning_rate)?;
+        check_fraction::<T>("SGD", "momentum", self.momentum)?;
+        check_non_negative::<T>("SGD", "weight_decay", self.weight_decay)
     }
 
     fn learning_rate(&self) -> f64 {
