@@ -155,6 +155,7 @@ fn record() -> Record {
 
 /// The largest |got − want| / |want|, and its step, counted from 1.
 fn largest_difference(got: &[f64], want: &[f64]) -> (f64, usize) {
+    assert!(got.len() <= want.len(), "{} steps are compared with {}", got.len(), want.len());
     let differences = got.iter().zip(want).map(|(got, want)| ((got - want) / want).abs());
     differences.zip(1..).max_by(|(a, _), (b, _)| a.total_cmp(b)).expect("there are steps")
 }
@@ -232,7 +233,10 @@ fn compare_path(model: Reference, data: &Data, weights: &Path) -> Vec<String> {
         trainer.model_mut().values_mut().copy_from_slice(&values(""));
         let (x, labels) = model.samples(data, step);
         got.push(trainer.train_step(&x, labels).unwrap());
-        furthest = furthest.max(distance(trainer.gradients(), &values("gradient/")));
+        let distance = distance(trainer.gradients(), &values("gradient/"));
+        // a maximum would lose NaN
+        assert!(distance.is_finite(), "{} step {}: the gradients differ by {distance}", model.name(), step + 1);
+        furthest = furthest.max(distance);
     }
     let what = format!("keras {}, each step from its weights", model.name());
     println!("{what}: gradients differ by at most {furthest:.1e} of their length");

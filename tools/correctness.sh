@@ -1,5 +1,5 @@
 #!/bin/sh
-# Repeats every figure of docs/correctness.md, and prints them.
+# Repeats what docs/correctness.md says and prints its figures, but for coverage and mutants, whose commands are there.
 #
 # usage: [KERAS_PYTHON=python TORCH_PYTHON=python] tools/correctness.sh
 #
@@ -8,6 +8,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 cargo test --test layers --test geometry --test gradients --test golden --test parity --test regressions -- --nocapture
+cargo test --lib --test determinism --test allocation --test errors
 if [ -n "${KERAS_PYTHON-}" ] && [ -n "${TORCH_PYTHON-}" ]; then
     tools/parity.sh
 fi

@@ -1,9 +1,8 @@
 #!/usr/bin/env python3
 """Train a reference model from given weights on given batches and print each step's loss, to compare with plywood.
 
-usage: parity.py {keras|keras64|torch} {dense|cnn} WEIGHTS MNIST_DIR STEPS [FINAL]
+usage: parity.py {keras|keras64|torch} {dense|cnn} WEIGHTS MNIST_DIR STEPS
        parity.py path {dense|cnn} WEIGHTS MNIST_DIR STEPS FOLDER
-       parity.py init {dense|cnn} WEIGHTS [SEED]
 
 WEIGHTS is a safetensors file with the initial weights under the names that a model gives them, in Keras's layouts:
 
@@ -12,20 +11,16 @@ WEIGHTS is a safetensors file with the initial weights under the names that a mo
             dense [576, 64]; dense_1 [64, 10]
 
 The steps train on samples 0..B, B..2B, ... of the training set in the order of its files, B being 128 (dense) or 64
-(cnn); the last batch of an epoch is smaller, then it starts again. If WEIGHTS has a tensor `order` (int64), it says
-which samples to take, in place of the file order.
+(cnn); the last batch of an epoch is smaller, then it starts again.
 
 Pixels are divided by 255; the loss is the crossentropy of the model's softmax; the optimizer is RMSprop at Keras's
 defaults, w -= 0.001 g / sqrt(v + 1e-7) with rho = 0.9. `keras` computes in float32, as its users do; `keras64`, and
 PyTorch with that update written out, in float64: what the losses would be without rounding.
 
-Output is a line {"step": i, "loss": x} for each step, from 1, x being the mean loss of the batch before the update. The
-weights after the last step go to FINAL, if it is given.
+Output is a line {"step": i, "loss": x} for each step, from 1, x being the mean loss of the batch before the update.
 
 `path` trains in `keras` and writes, for each step, the weights before it and the loss's gradients there, under
 `gradient/` and their names, to FOLDER/1.safetensors, FOLDER/2.safetensors, ...
-
-`init` makes such a file: Glorot-uniform kernels, zero biases.
 """
 import gzip
 import json
@@ -56,22 +51,20 @@ def load_mnist(folder):
 
 def load_weights(path, model):
     weights = load_file(path)
-    order = weights.pop("order", None)
     expected = {}
     for layer, shape in SHAPES[model].items():
         expected[f"{layer}/kernel"], expected[f"{layer}/bias"] = shape, shape[-1:]
     got = {name: value.shape for name, value in weights.items()}
     if got != expected:
         sys.exit(f"{path}: got the tensors {got}, expected {expected}")
-    return {name: weights[name] for name in expected}, order
+    return {name: weights[name] for name in expected}
 
 
-def batches(model, samples, order, steps):
-    order = np.arange(samples) if order is None else order
+def batches(model, samples, steps):
     size = BATCH[model]
     for step in range(steps):
-        start = step % -(-len(order) // size) * size
-        yield order[start:start + size]
+        start = step % -(-samples // size) * size
+        yield slice(start, start + size)
 
 
 def keras_net(model, weights, dtype):
@@ -109,14 +102,14 @@ def keras_batch(x, classes, dtype):
 
 
 def keras_step(model, weights, dtype=np.float32):
-    """A function that trains on a batch, and one that gives the weights."""
-    net, variables = keras_net(model, weights, dtype)
+    """A function that trains on a batch."""
+    net, _ = keras_net(model, weights, dtype)
 
     def step(x, classes):
         net.reset_metrics()  # otherwise the mean since the first step
         return float(net.train_on_batch(*keras_batch(x, classes, dtype)))
 
-    return step, lambda: {name: variable.numpy() for name, variable in variables.items()}
+    return step
 
 
 def keras64_step(model, weights):
@@ -179,39 +172,27 @@ def torch_step(model, weights):
                 w -= RATE * g / (v + EPSILON).sqrt()
         return loss.item()
 
-    return step, lambda: {name: leaf.detach().numpy() for name, leaf in leaves.items()}
+    return step
 
 
 STEPS = {"keras": keras_step, "keras64": keras64_step, "torch": torch_step}
 
 
-def init(model, path, seed):
-    rng, weights = np.random.default_rng(seed), {}
-    for layer, shape in SHAPES[model].items():
-        limit = np.sqrt(6 / (np.prod(shape[:-2]) * (shape[-2] + shape[-1])))
-        weights[f"{layer}/kernel"] = rng.uniform(-limit, limit, shape).astype(np.float32)
-        weights[f"{layer}/bias"] = np.zeros(shape[-1], np.float32)
-    save_file(weights, path)
-
-
 def main():
+    modes = {**dict.fromkeys(STEPS, 5), "path": 6}
     arguments = sys.argv[1:]
-    if len(arguments) < 3 or arguments[0] not in (*STEPS, "path", "init") or arguments[1] not in SHAPES:
+    if len(arguments) < 2 or len(arguments) != modes.get(arguments[0]) or arguments[1] not in SHAPES:
         sys.exit(__doc__)
-    if arguments[0] == "init":
-        return init(arguments[1], arguments[2], int(arguments[3]) if len(arguments) > 3 else 0)
-    library, model, path, folder, steps, *final = arguments
-    weights, order = load_weights(path, model)
+    library, model, path, mnist, steps, *folder = arguments
+    weights = load_weights(path, model)
     if library == "path":
-        os.makedirs(final[0], exist_ok=True)
-        step = keras_path_step(model, weights, final.pop())
+        os.makedirs(folder[0], exist_ok=True)
+        step = keras_path_step(model, weights, folder[0])
     else:
-        step, current = STEPS[library](model, weights)
-    images, classes = load_mnist(folder)
-    for i, pick in enumerate(batches(model, len(images), order, int(steps)), 1):
+        step = STEPS[library](model, weights)
+    images, classes = load_mnist(mnist)
+    for i, pick in enumerate(batches(model, len(images), int(steps)), 1):
         print(json.dumps({"step": i, "loss": step(images[pick], classes[pick])}), flush=True)
-    if final:
-        save_file(current(), final[0])
 
 
 main()
