@@ -348,11 +348,14 @@ mod tests {
     /// In Keras and PyTorch too, where nothing is larger than −∞ the first element is taken.
     #[test]
     fn of_infinitely_small_elements_the_first_wins() {
-        let window = Window { size: 2.into(), strides: 2.into(), dilation: 1.into(), padding: Padding::Valid };
-        let g = window.over(&[6, 6, 1], "max_pooling2d", "pool").unwrap();
-        let (mut y, mut argmax) = ([0.0; 9], [99; 9]);
-        max_pool(&g, &[f32::NEG_INFINITY; 36], 0, 0..3, &mut y, Some(&mut argmax));
-        assert_eq!((y, argmax), ([f32::NEG_INFINITY; 9], [0, 2, 4, 12, 14, 16, 24, 26, 28]));
+        for (size, first) in [(2, vec![0, 2, 4, 14, 16, 18, 28, 30, 32]), (3, vec![0, 3, 21, 24])] {
+            let window =
+                Window { size: size.into(), strides: size.into(), dilation: 1.into(), padding: Padding::Valid };
+            let g = window.over(&[6, 7, 1], "max_pooling2d", "pool").unwrap();
+            let (mut y, mut argmax) = (vec![0.0; g.pixels()], vec![99; g.pixels()]);
+            max_pool(&g, &[f32::NEG_INFINITY; 42], 0, 0..g.output[0], &mut y, Some(&mut argmax));
+            assert_eq!((y, argmax), (vec![f32::NEG_INFINITY; first.len()], first));
+        }
     }
 
     #[test]
