@@ -416,3 +416,14 @@ fn metrics_are_shown_what_the_model_predicts() {
         }
     }
 }
+
+/// Numbers that an optimizer remembers for each parameter: as much memory again.
+#[test]
+fn optimizers_remember_no_more_than_they_need() {
+    let slots = |optimizer: &dyn Optimizer| optimizer.slots();
+    assert_eq!([SGD::new(0.1), SGD::new(0.1).momentum(0.9)].each_ref().map(|sgd| slots(sgd)), [0, 1]);
+    let rmsprop = RMSprop::new(0.1);
+    let variants = [rmsprop, rmsprop.momentum(0.9), rmsprop.centered(true), rmsprop.centered(true).momentum(0.9)];
+    assert_eq!(variants.each_ref().map(|rmsprop| slots(rmsprop)), [1, 2, 2, 3]);
+    assert_eq!([Adam::new(0.1), Adam::new(0.1).amsgrad(true)].each_ref().map(|adam| slots(adam)), [2, 3]);
+}
