@@ -16,7 +16,8 @@ use std::time::Duration;
 
 use common::{bits, numbers};
 use plywood::callbacks::{
-    CsvLog, EarlyStopping, LearningRateSchedule, Mode, ModelCheckpoint, ReduceLROnPlateau, on_batch_end, on_epoch_end,
+    CsvLog, EarlyStopping, LearningRateSchedule, Mode, ModelCheckpoint, ReduceLROnPlateau, TrainBegin, on_batch_end,
+    on_epoch_end,
 };
 use plywood::data::TargetsView;
 use plywood::layers::{Backward, Forward, Plan};
@@ -316,6 +317,43 @@ fn the_rest_of_an_epoch_has_to_be_cut_as_its_beginning() {
     }
     assert_eq!(bits(resumed.model().values()), before);
     assert_eq!(resumed.fit(&data(), &fit()).unwrap().len(), EPOCHS);
+}
+
+/// Whatever goes wrong before the first step, the run can still go on.
+#[test]
+fn a_run_that_could_not_begin_can_still_go_on() {
+    /// Puts a model of another architecture into the trainer, or asks for a checkpoint that cannot be written.
+    struct Spoiler<'p>(Option<&'p Path>);
+    impl Callback for Spoiler<'_> {
+        fn train_begin(&mut self, trainer: &mut Trainer, _: &TrainBegin<'_>) -> Result<()> {
+            trainer.optimizer_mut().set_learning_rate(1.0);
+            if let Some(path) = self.0 {
+                return trainer.save_checkpoint(path);
+            }
+            *trainer.model_mut() = Sequential::input([5]).add(Dense::new(3)).build(0).unwrap();
+            Ok(())
+        }
+    }
+    let folder = folder("begin");
+    let path = folder.join("c");
+    let mut uninterrupted = trainer();
+    let history = uninterrupted.fit(&data(), &fit()).unwrap();
+    let expected = Outcome::of(&uninterrupted, &history);
+    let mut save = on_batch_end(|trainer: &mut Trainer, _| {
+        if trainer.step() == 8 {
+            trainer.save_checkpoint(&path).unwrap();
+        }
+    });
+    trainer().fit_with(&data(), &fit(), &mut [&mut save]).unwrap();
+    for spoiler in [None, Some(&*folder)] {
+        let mut resumed = trainer();
+        resumed.load_checkpoint(&path).unwrap();
+        let model = resumed.model().clone();
+        resumed.fit_with(&data(), &fit(), &mut [&mut Spoiler(spoiler)]).unwrap_err();
+        *resumed.model_mut() = model;
+        let history = resumed.fit(&data(), &fit()).unwrap();
+        assert_eq!(Outcome::of(&resumed, &history), expected, "{spoiler:?}");
+    }
 }
 
 #[test]

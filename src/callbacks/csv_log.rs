@@ -1,7 +1,7 @@
 //! A file that grows with each epoch.
 
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use super::{Callback, Control, EpochEnd, TrainBegin};
@@ -92,10 +92,23 @@ impl CsvLog {
     }
 }
 
+/// How long the file was at the checkpoint from which a run goes on.
+fn length_of(run: &TrainBegin<'_>) -> Result<Option<u64>> {
+    run.state.map(|state| state.integer("length")).transpose()
+}
+
 impl<T: Scalar> Callback<T> for CsvLog {
+    fn check(&self, _: &Trainer<T>, run: &TrainBegin<'_>) -> Result<()> {
+        length_of(run)?;
+        // a file that is there is left as it is; one that is not is made when all callbacks have been asked
+        match OpenOptions::new().append(true).open(&self.path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => self.io(Err(error)),
+            _ => Ok(()),
+        }
+    }
+
     fn train_begin(&mut self, _: &mut Trainer<T>, run: &TrainBegin<'_>) -> Result<()> {
-        let length = run.state.map(|state| state.integer("length")).transpose()?;
-        self.file = Some(self.io(self.open(run.figures, length))?);
+        self.file = Some(self.io(self.open(run.figures, length_of(run)?))?);
         Ok(())
     }
 
@@ -147,7 +160,7 @@ mod tests {
         let figures = [];
         let run = TrainBegin { epochs: 1, batches: 1, samples: 1, figures: &figures, epoch: 0, batch: 0, state: None };
         let path = std::env::temp_dir();
-        let error = CsvLog::new(&path).train_begin(&mut trainer(), &run).unwrap_err();
+        let error = CsvLog::new(&path).check(&trainer(), &run).unwrap_err();
         assert!(error.to_string().starts_with(&path.display().to_string()), "{error}");
     }
 }

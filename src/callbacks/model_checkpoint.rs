@@ -152,8 +152,14 @@ impl ModelCheckpoint {
     }
 }
 
+/// Epoch and step of each file of a run that goes on.
+fn files_of(run: &TrainBegin<'_>) -> Result<Vec<(u64, u64)>> {
+    let counts = run.state.map_or(Ok(vec![]), |state| state.counts("files"))?;
+    Ok(counts.as_chunks().0.iter().map(|&[epoch, step]| (epoch, step)).collect())
+}
+
 impl<T: Scalar> Callback<T> for ModelCheckpoint {
-    fn train_begin(&mut self, _: &mut Trainer<T>, run: &TrainBegin<'_>) -> Result<()> {
+    fn check(&self, _: &Trainer<T>, run: &TrainBegin<'_>) -> Result<()> {
         let wrong = |parameter, got: &dyn std::fmt::Display, expected| {
             Err(Error::invalid_parameter("ModelCheckpoint", parameter, got, expected))
         };
@@ -175,11 +181,16 @@ impl<T: Scalar> Callback<T> for ModelCheckpoint {
             return wrong("best_only", &true, "no every_steps: figures are those of epochs");
         }
         if self.best_only {
-            self.monitor.begin("ModelCheckpoint", run)?;
+            self.monitor.check("ModelCheckpoint", run)?;
         }
-        self.files = vec![];
-        if let Some(state) = run.state {
-            self.files = state.counts("files")?.as_chunks().0.iter().map(|&[epoch, step]| (epoch, step)).collect();
+        files_of(run).map(drop)
+    }
+
+    fn train_begin(&mut self, trainer: &mut Trainer<T>, run: &TrainBegin<'_>) -> Result<()> {
+        self.check(trainer, run)?;
+        self.monitor.begin(run)?;
+        self.files = files_of(run)?;
+        if run.state.is_some() {
             for old in self.surplus() {
                 // it was to go when the program ended
                 let _ = std::fs::remove_file(old);

@@ -52,12 +52,8 @@ impl Monitor {
         Self { figure: "val_loss".to_owned(), mode: Mode::Auto, min_delta, best: None }
     }
 
-    /// Forgets what was seen, or takes up a state, and checks that there will be something to see.
-    pub(super) fn begin(&mut self, owner: &'static str, run: &TrainBegin<'_>) -> Result<()> {
-        self.best = match run.state {
-            Some(state) => state.array("best")?.first().copied(),
-            None => None,
-        };
+    /// Whether there will be something to see.
+    pub(super) fn check(&self, owner: &'static str, run: &TrainBegin<'_>) -> Result<()> {
         if !run.figures.contains(&self.figure) {
             let got = format!("{:?} where there are {}", self.figure, run.figures.join(", "));
             let expected = "a figure of the run; names with val_ need validation data or a validation split";
@@ -66,6 +62,12 @@ impl Monitor {
         if !self.min_delta.is_finite() || self.min_delta < 0.0 {
             return Err(Error::invalid_parameter(owner, "min_delta", self.min_delta, "a finite number of at least 0"));
         }
+        best_of(run).map(drop)
+    }
+
+    /// Forgets what was seen, or takes up a state.
+    pub(super) fn begin(&mut self, run: &TrainBegin<'_>) -> Result<()> {
+        self.best = best_of(run)?;
         Ok(())
     }
 
@@ -95,6 +97,11 @@ impl Monitor {
             Mode::Max => false,
         }
     }
+}
+
+/// The best so far of a run that goes on.
+fn best_of(run: &TrainBegin<'_>) -> Result<Option<f64>> {
+    run.state.map_or(Ok(None), |state| Ok(state.array("best")?.first().copied()))
 }
 
 #[cfg(test)]
@@ -141,13 +148,13 @@ mod tests {
         let figures = ["loss".to_owned(), "accuracy".to_owned()];
         let run = TrainBegin { epochs: 1, batches: 1, samples: 1, figures: &figures, epoch: 0, batch: 0, state: None };
         assert_eq!(
-            Monitor::new(0.0).begin("EarlyStopping", &run).unwrap_err().to_string(),
+            Monitor::new(0.0).check("EarlyStopping", &run).unwrap_err().to_string(),
             "EarlyStopping: monitor is \"val_loss\" where there are loss, accuracy, expected a figure of the run; names \
              with val_ need validation data or a validation split"
         );
         let mut loss = monitor("loss", Mode::Auto);
-        loss.begin("EarlyStopping", &run).unwrap();
+        loss.check("EarlyStopping", &run).unwrap();
         loss.min_delta = f64::NAN;
-        loss.begin("EarlyStopping", &run).unwrap_err();
+        loss.check("EarlyStopping", &run).unwrap_err();
     }
 }

@@ -121,17 +121,18 @@ impl<T: Scalar> Trainer<T> {
         let figures = self.figures(!matches!(fit.validation, Validation::None));
         let batches = samples.div_ceil(fit.batch_size);
         let resumed = self.resumed.take();
-        let RunState { mut position, metrics, callbacks: states, .. } = resumed.clone().unwrap_or_default();
-        let Position { epoch, batch, .. } = position;
+        let state = resumed.clone().unwrap_or_default();
+        let Position { epoch, batch, .. } = state.position;
         let begin = TrainBegin { epochs: fit.epochs, batches, samples, figures: &figures, epoch, batch, state: None };
-        let begun = callbacks.begin(self, &begin, &states).and_then(|()| self.restore_metrics(&metrics));
+        let learning_rate = self.optimizer().learning_rate();
+        let begun = self.begin(run, callbacks, &begin, &state);
         if begun.is_err() {
             // who mends it can still go on
             self.resumed = resumed;
+            self.optimizer_mut().set_learning_rate(learning_rate);
         }
         begun?;
-        self.check_model()?;
-        self.write_requested(run, &position, callbacks, None)?;
+        let mut position = state.position;
 
         let mut order: Vec<usize> = (0..samples).collect();
         // a run that had been ended before its checkpoint was made may have the rest of an epoch left, and nothing more
@@ -173,6 +174,21 @@ impl<T: Scalar> Trainer<T> {
         callbacks.each(|callback| callback.train_end(self).map(Control::from))?;
         self.write_requested(run, &position, callbacks, None)?;
         Ok(position.history)
+    }
+
+    /// All that comes before the first step.
+    fn begin(
+        &mut self,
+        run: &Run<'_, T>,
+        callbacks: &mut Callbacks<'_, '_, T>,
+        begin: &TrainBegin<'_>,
+        resumed: &RunState,
+    ) -> Result<()> {
+        callbacks.begin(self, begin, &resumed.callbacks)?;
+        self.check_model()?;
+        self.optimizer().check()?;
+        self.restore_metrics(&resumed.metrics)?;
+        self.write_requested(run, &resumed.position, callbacks, None)
     }
 
     /// The names of what each epoch brings.
