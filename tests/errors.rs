@@ -608,6 +608,37 @@ fn a_run_that_a_callback_refuses() {
     assert_eq!((trainer.step(), bits(trainer.model().values())), (6, before));
 }
 
+/// A run cannot begin within another one; the other one goes on.
+#[test]
+fn a_fit_within_a_fit() {
+    struct Nested<'d>(&'d Dataset);
+    impl Callback for Nested<'_> {
+        fn batch_end(&mut self, trainer: &mut Trainer, _: &BatchEnd) -> plywood::Result<Control> {
+            let error = trainer.fit(self.0, &Fit::epochs(1)).unwrap_err();
+            assert!(error.to_string().starts_with("trainer: fit is called in a callback, expected "), "{error}");
+            Ok(Control::Continue)
+        }
+    }
+    let data = dataset(samples(9), Array1::from_shape_fn(9, |i| i % 3));
+    let fit = Fit::epochs(2).batch_size(3);
+    let (mut plain, mut nested) = (classifier(), classifier());
+    let history = plain.fit(&data, &fit).unwrap();
+    let same = nested.fit_with(&data, &fit, &mut [&mut Nested(&data)]).unwrap();
+    assert_eq!((same.get("loss"), nested.step(), nested.epoch()), (history.get("loss"), 6, 2));
+    assert_eq!(bits(nested.model().values()), bits(plain.model().values()));
+
+    // a callback that panics has ended its run
+    struct Panics;
+    impl Callback for Panics {
+        fn batch_end(&mut self, _: &mut Trainer, _: &BatchEnd) -> plywood::Result<Control> {
+            std::panic::resume_unwind(Box::new(()))
+        }
+    }
+    let panics = AssertUnwindSafe(|| nested.fit_with(&data, &fit, &mut [&mut Panics]));
+    catch_unwind(panics).unwrap_err();
+    nested.fit(&data, &fit).unwrap();
+}
+
 #[test]
 fn wild_sizes_of_batches() {
     let model = images().add(Conv2D::new(2, 2)).add(MaxPooling2D::new(2)).add(Flatten::new()).build(1).unwrap();
