@@ -512,6 +512,28 @@ fn a_model_of_another_architecture_is_an_error_at_the_next_step() {
         assert!(error.to_string().starts_with(message), "{error}");
     }
 
+    // nothing of it is written under the names of the model that was compiled
+    let path = folder("other-architecture").join("c");
+    assert!(swapped.save_checkpoint(&path).unwrap_err().to_string().starts_with(message));
+    struct Swap<'p>(Option<&'p Path>, Sequential);
+    impl Callback for Swap<'_> {
+        fn train_end(&mut self, trainer: &mut Trainer) -> Result<()> {
+            self.0.map_or(Ok(()), |path| trainer.save_checkpoint(path))?;
+            *trainer.model_mut() = self.1.clone();
+            Ok(())
+        }
+    }
+    for save in [None, Some(&*path)] {
+        // before EarlyStopping brings weights back, and after
+        let (mut swap, mut early) = (Swap(save, other()), EarlyStopping::new().restore_best(true));
+        let before = trainer().fit_with(&data, &fit(), &mut [&mut swap, &mut early]);
+        let after = trainer().fit_with(&data, &fit(), &mut [&mut early, &mut swap]);
+        for error in [before.unwrap_err(), after.unwrap_err()] {
+            assert!(error.to_string().starts_with(message), "{error}");
+        }
+    }
+    assert!(!path.exists());
+
     // one that is built in the same way is taken, and the step is that of its own weights
     let (mut ours, mut swapped) = (trainer_from(4), trainer_from(3));
     swapped.train_step(data.inputs(), data.targets()).unwrap();

@@ -204,6 +204,8 @@ impl<T: Scalar> Callback<T> for EarlyStopping {
         if self.best_epoch.is_some()
             && let Some(best) = self.best_weights.downcast_ref::<Vec<T>>()
         {
+            // a callback told before this one may have put another model there
+            trainer.check_model()?;
             trainer.model_mut().values_mut().copy_from_slice(best);
         }
         Ok(())

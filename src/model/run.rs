@@ -185,6 +185,7 @@ impl<T: Scalar> Trainer<T> {
             }
         }
         callbacks.each(|callback| callback.train_end(self).map(Control::from))?;
+        self.check_model()?;
         self.write_requested(run, &position, callbacks, None)?;
         Ok(position.history)
     }
