@@ -357,6 +357,25 @@ fn a_run_that_could_not_begin_can_still_go_on() {
 }
 
 #[test]
+fn the_best_weights_come_back_only_where_that_is_asked() {
+    let path = folder("restore").join("c");
+    // the first epoch is the best
+    let early = |restore| EarlyStopping::new().monitor("loss").mode(Mode::Max).patience(9).restore_best(restore);
+    let mut save = ModelCheckpoint::new(&path);
+    trainer().fit_with(&data(), &Fit::epochs(2), &mut [&mut early(true), &mut save]).unwrap();
+    let mut plain = trainer();
+    plain.fit(&data(), &Fit::epochs(4)).unwrap();
+    for restore in [true, false] {
+        let mut resumed = trainer();
+        resumed.load_checkpoint(&path).unwrap();
+        let mut other = ModelCheckpoint::new(path.with_extension("other"));
+        resumed.fit_with(&data(), &Fit::epochs(4), &mut [&mut early(restore), &mut other]).unwrap();
+        let is_last = bits(resumed.model().values()) == bits(plain.model().values());
+        assert_eq!(is_last, !restore, "restore {restore}");
+    }
+}
+
+#[test]
 fn files_are_kept_as_asked() {
     let folder = folder("keep");
     let run = |checkpoint: ModelCheckpoint, epochs| {

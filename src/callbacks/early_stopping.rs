@@ -26,7 +26,8 @@ use crate::scalar::Scalar;
 /// | [`restore_best`](Self::restore_best) | `false` | | whether the weights of the best epoch are brought back after the last |
 ///
 /// Bringing weights back leaves the optimizer's memory as it was after the last epoch, and costs a copy of the weights in
-/// each epoch that improves.
+/// each epoch that improves. A run that goes on from a checkpoint of one that did not keep them has those of later
+/// epochs only.
 ///
 /// # Errors
 ///
@@ -161,7 +162,7 @@ impl<T: Scalar> Callback<T> for EarlyStopping {
         self.monitor.check("EarlyStopping", run)?;
         let Some(state) = run.state else { return Ok(()) };
         let weights = Remembered::of(state)?.best_weights.len();
-        if weights > 0 && weights != trainer.model().parameter_count() {
+        if self.restore_best && weights > 0 && weights != trainer.model().parameter_count() {
             return Err(invalid("best_weights", weights, "as many as the model has parameters"));
         }
         Ok(())
@@ -174,8 +175,11 @@ impl<T: Scalar> Callback<T> for EarlyStopping {
         (self.wait, self.best_epoch, self.stopped_epoch) =
             (remembered.wait, remembered.best_epoch, remembered.stopped_epoch);
         self.best_weights = match remembered.best_weights {
-            [] => Box::new(()),
-            weights => Box::new(weights.iter().map(|&weight| T::of(weight)).collect::<Vec<T>>()),
+            // the run may have been one that was to bring them back
+            weights if self.restore_best && !weights.is_empty() => {
+                Box::new(weights.iter().map(|&weight| T::of(weight)).collect::<Vec<T>>())
+            }
+            _ => Box::new(()),
         };
         Ok(())
     }
