@@ -356,6 +356,39 @@ fn a_run_that_could_not_begin_can_still_go_on() {
     }
 }
 
+/// Asks for a checkpoint after the last epoch.
+struct SaveAtTheEnd<'p>(&'p Path);
+
+impl Callback for SaveAtTheEnd<'_> {
+    fn train_end(&mut self, trainer: &mut Trainer) -> Result<()> {
+        trainer.save_checkpoint(self.0)
+    }
+}
+
+#[test]
+fn a_log_goes_on_from_a_checkpoint_of_the_end() {
+    let folder = folder("end");
+    let (path, log) = (folder.join("c"), folder.join("log.csv"));
+    // the order does not matter
+    for last in [false, true] {
+        let (mut save, mut csv) = (SaveAtTheEnd(&path), CsvLog::new(&log));
+        let mut callbacks: [&mut dyn Callback; 2] = [&mut save, &mut csv];
+        callbacks.rotate_left(usize::from(last));
+        trainer().fit_with(&data(), &Fit::epochs(3), &mut callbacks).unwrap();
+        let mut resumed = trainer();
+        resumed.load_checkpoint(&path).unwrap();
+        let history = resumed.fit_with(&data(), &Fit::epochs(5), &mut [&mut CsvLog::new(&log)]).unwrap();
+        assert_eq!(History::read_csv(&log).unwrap().epochs(), [1, 2, 3, 4, 5]);
+        assert_eq!(history.epochs(), [1, 2, 3, 4, 5]);
+    }
+    // a run of its own begins anew, with the same callback too
+    let mut csv = CsvLog::new(&log);
+    for epochs in [2, 1] {
+        trainer().fit_with(&data(), &Fit::epochs(epochs), &mut [&mut csv]).unwrap();
+    }
+    assert_eq!(History::read_csv(&log).unwrap().epochs(), [1]);
+}
+
 #[test]
 fn the_best_weights_come_back_only_where_that_is_asked() {
     let path = folder("restore").join("c");

@@ -47,12 +47,14 @@ pub struct CsvLog {
     path: PathBuf,
     append: bool,
     file: Option<File>,
+    /// How long it was when the run ended.
+    closed_at: Option<u64>,
 }
 
 impl CsvLog {
     /// A log in this file.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), append: false, file: None }
+        Self { path: path.into(), append: false, file: None, closed_at: None }
     }
 
     /// Sets whether lines are added to what is in the file already. The head line is written into an empty file only.
@@ -86,6 +88,10 @@ impl CsvLog {
         Ok(file)
     }
 
+    fn length(&self) -> Option<u64> {
+        Some(self.file.as_ref()?.metadata().ok()?.len())
+    }
+
     /// The file.
     pub fn path(&self) -> &Path {
         &self.path
@@ -108,6 +114,7 @@ impl<T: Scalar> Callback<T> for CsvLog {
     }
 
     fn train_begin(&mut self, _: &mut Trainer<T>, run: &TrainBegin<'_>) -> Result<()> {
+        self.closed_at = None;
         self.file = Some(self.io(self.open(run.figures, length_of(run)?))?);
         Ok(())
     }
@@ -122,12 +129,14 @@ impl<T: Scalar> Callback<T> for CsvLog {
     }
 
     fn train_end(&mut self, _: &mut Trainer<T>) -> Result<()> {
+        // the checkpoints that are asked for at the end are written after this
+        self.closed_at = self.length();
         self.file = None;
         Ok(())
     }
 
     fn state(&self) -> Option<State> {
-        let length = self.file.as_ref()?.metadata().ok()?.len();
+        let length = self.length().or(self.closed_at)?;
         Some(State::new().with("length", length))
     }
 }
