@@ -424,6 +424,9 @@ fn files_are_kept_as_asked() {
     assert_eq!(run(path("{epoch}").every_epochs(2), 5), ["2", "4"]);
     assert_eq!(run(path("{step}").every_steps(3), 5), ["3", "6", "9"]);
     assert_eq!(run(path("s{step}e{epoch}").every_steps(3).keep(1), 5), ["s9e5"]);
+    // two steps an epoch: the second replaces the first one's file
+    assert_eq!(run(path("{epoch}").every_steps(1).keep(2), 5), ["4", "5"]);
+    assert_eq!(run(path("{epoch}").every_steps(1).keep(3), 2), ["1", "2"]);
     assert_eq!(run(path("same"), 5), ["same"]);
     assert_eq!(run(path("{epoch}").best_only(true).monitor("loss").mode(Mode::Max), 4), ["1"]);
 
@@ -442,6 +445,13 @@ fn files_are_kept_as_asked() {
     resumed.load_checkpoint(folder.join("4")).unwrap();
     resumed.fit_with(&data(), &Fit::epochs(5), &mut [&mut path("{epoch}").keep(2)]).unwrap();
     assert_eq!(names(&folder), ["4", "5"]);
+
+    // what was written under another path stays
+    let mut resumed = trainer();
+    resumed.load_checkpoint(folder.join("5")).unwrap();
+    fs::write(folder.join("run-4"), "mine").unwrap();
+    resumed.fit_with(&data(), &Fit::epochs(7), &mut [&mut path("run-{epoch}").keep(1)]).unwrap();
+    assert_eq!(names(&folder), ["4", "5", "run-4", "run-7"]);
 
     for (wrong, parameter) in [
         (path("{epoch}").keep(0), "keep"),
