@@ -32,7 +32,7 @@ use crate::scalar::Scalar;
 /// # Errors
 ///
 /// From `fit`, before the first step: [`Error::InvalidParameter`](crate::Error::InvalidParameter) if the run has no such
-/// figure, or for a `min_delta` out of range.
+/// figure, if [`Auto`](Mode::Auto) cannot tell which way it gets better, or for a `min_delta` out of range.
 ///
 /// # Source
 ///

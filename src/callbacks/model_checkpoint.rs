@@ -35,7 +35,8 @@ use crate::scalar::Scalar;
 /// # Errors
 ///
 /// From `fit`, before the first step: [`Error::InvalidParameter`] for a setting out of range, for `best_only` with
-/// `every_steps`, or for `keep` with a path that stays the same. During training: those of
+/// `every_steps` or with a figure of which [`Auto`](Mode::Auto) cannot tell which way it gets better, or for `keep`
+/// with a path that stays the same. During training: those of
 /// [`Trainer::save_checkpoint`].
 ///
 /// # Source

@@ -27,7 +27,9 @@ use crate::error::{Error, Result};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Mode {
-    /// Told by its name: a loss or an error should be low, everything else high.
+    /// Told by the last word of its name, `_score` left out: `loss`, `error`, `crossentropy`, `mae`, `mse`, `rmse` and
+    /// `mape` should be low; `accuracy`, `acc`, `precision`, `recall`, `f1` and `auc` high. Of other names it is an
+    /// error.
     #[default]
     Auto,
     /// Low is good.
@@ -62,6 +64,10 @@ impl Monitor {
         if !self.min_delta.is_finite() || self.min_delta < 0.0 {
             return Err(Error::invalid_parameter(owner, "min_delta", self.min_delta, "a finite number of at least 0"));
         }
+        if self.wants_low().is_none() {
+            let got = format!("Auto, which cannot tell for {:?}", self.figure);
+            return Err(Error::invalid_parameter(owner, "mode", got, "Mode::Min or Mode::Max"));
+        }
         best_of(run).map(drop)
     }
 
@@ -81,7 +87,7 @@ impl Monitor {
         let value = epoch.get(&self.figure).expect("the run has said that there is such a figure");
         let better = match self.best {
             None => !value.is_nan(),
-            Some(best) if self.wants_low() => value < best - self.min_delta,
+            Some(best) if self.wants_low().expect("the run's check has asked") => value < best - self.min_delta,
             Some(best) => value > best + self.min_delta,
         };
         if better {
@@ -90,11 +96,20 @@ impl Monitor {
         better
     }
 
-    fn wants_low(&self) -> bool {
+    /// Whether low is good, if that can be told.
+    fn wants_low(&self) -> Option<bool> {
         match self.mode {
-            Mode::Auto => ["loss", "error"].iter().any(|word| self.figure.contains(word)),
-            Mode::Min => true,
-            Mode::Max => false,
+            Mode::Min => Some(true),
+            Mode::Max => Some(false),
+            Mode::Auto => {
+                let name = self.figure.strip_prefix("val_").unwrap_or(&self.figure);
+                let name = name.strip_suffix("_score").unwrap_or(name);
+                match name.rsplit('_').next()? {
+                    "loss" | "error" | "crossentropy" | "mae" | "mse" | "rmse" | "mape" => Some(true),
+                    "accuracy" | "acc" | "precision" | "recall" | "f1" | "auc" => Some(false),
+                    _ => None,
+                }
+            }
         }
     }
 }
@@ -125,10 +140,10 @@ mod tests {
     fn names_tell_what_is_good() {
         let (falls, rises) = ([true, true, false], [true, false, true]);
         let values = [2.0, 1.0, 3.0];
-        for figure in ["val_loss", "loss", "mean_squared_error"] {
+        for figure in ["val_loss", "loss", "mean_squared_error", "val_mae", "rmse", "categorical_crossentropy"] {
             assert_eq!(improvements(monitor(figure, Mode::Auto), &values), falls, "{figure}");
         }
-        for figure in ["accuracy", "val_f1", "top_5_accuracy"] {
+        for figure in ["accuracy", "val_f1", "val_f1_score", "top_5_accuracy", "precision", "recall", "roc_auc"] {
             assert_eq!(improvements(monitor(figure, Mode::Auto), &values), rises, "{figure}");
         }
         assert_eq!(improvements(monitor("loss", Mode::Max), &values), rises);
@@ -156,5 +171,22 @@ mod tests {
         loss.check("EarlyStopping", &run).unwrap();
         loss.min_delta = f64::NAN;
         loss.check("EarlyStopping", &run).unwrap_err();
+    }
+
+    #[test]
+    fn names_that_do_not_tell_are_errors() {
+        for figure in ["val_perplexity", "glass", "loss_scale", "val_", ""] {
+            let figures = [figure.to_owned()];
+            let run =
+                TrainBegin { epochs: 1, batches: 1, samples: 1, figures: &figures, epoch: 0, batch: 0, state: None };
+            assert_eq!(
+                monitor(figure, Mode::Auto).check("EarlyStopping", &run).unwrap_err().to_string(),
+                format!(
+                    "EarlyStopping: mode is Auto, which cannot tell for {figure:?}, expected Mode::Min or Mode::Max"
+                )
+            );
+            monitor(figure, Mode::Min).check("EarlyStopping", &run).unwrap();
+            monitor(figure, Mode::Max).check("EarlyStopping", &run).unwrap();
+        }
     }
 }

@@ -27,8 +27,8 @@ use crate::scalar::Scalar;
 ///
 /// # Errors
 ///
-/// From `fit`, before the first step: [`Error::InvalidParameter`] if the run has no such figure, or for a setting out of
-/// range.
+/// From `fit`, before the first step: [`Error::InvalidParameter`] if the run has no such figure, if
+/// [`Auto`](Mode::Auto) cannot tell which way it gets better, or for a setting out of range.
 ///
 /// # Source
 ///
