@@ -6,7 +6,7 @@ mod common;
 use std::collections::BTreeSet;
 
 use common::{bits, numbers};
-use plywood::callbacks::{BatchEnd, Callback, Control, EpochEnd};
+use plywood::callbacks::{BatchEnd, Callback, Control, CsvLog, EpochEnd};
 use plywood::data::{Batches, epoch_order};
 use plywood::model::{NamedLayer, Predictor};
 use plywood::ndarray::{Array1, Array2, ArrayD, Axis, Slice, array};
@@ -169,6 +169,16 @@ fn a_history_has_the_names_of_keras() {
     assert_eq!(history.last("val_loss"), Some(evaluation.loss));
     assert_eq!(history.last("val_accuracy"), evaluation.get("accuracy"));
     assert_ne!(history.get("val_loss").unwrap()[0], evaluation.loss);
+}
+
+/// Two metrics of one name have one column, in a log too.
+#[test]
+fn metrics_that_are_called_alike_share_a_column() {
+    let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("alike.csv");
+    let (mut trainer, mut log) = (trainer::<f32>(0.01).metric(Accuracy::new()), CsvLog::new(&path));
+    let history = trainer.fit_with(&data(10), &Fit::epochs(2).validation_split(0.2), &mut [&mut log]).unwrap();
+    assert_eq!(history.names(), ["loss", "accuracy", "val_loss", "val_accuracy"]);
+    assert_eq!(History::read_csv(&path).unwrap(), history);
 }
 
 /// A second forward pass between a step's forward and its backward is what breaks layers that keep their input. Here it

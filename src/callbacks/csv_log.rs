@@ -83,7 +83,7 @@ impl CsvLog {
             file.set_len(length)?;
         }
         if file.metadata()?.len() == 0 {
-            file.write_all(csv_header(figures.iter().map(String::as_str)).as_bytes())?;
+            file.write_all(csv_header(columns(figures).map(|column| figures[column].as_str())).as_bytes())?;
         }
         Ok(file)
     }
@@ -96,6 +96,11 @@ impl CsvLog {
     pub fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// Where each name is for the first time: a history has one column of two metrics that are called alike.
+fn columns<S: PartialEq>(names: &[S]) -> impl Iterator<Item = usize> {
+    (0..names.len()).filter(|&column| !names[..column].contains(&names[column]))
 }
 
 /// How long the file was at the checkpoint from which a run goes on.
@@ -121,7 +126,9 @@ impl<T: Scalar> Callback<T> for CsvLog {
 
     fn epoch_end(&mut self, _: &mut Trainer<T>, epoch: &EpochEnd<'_>) -> Result<Control> {
         if let Some(mut file) = self.file.as_ref() {
-            let line = csv_line(epoch.epoch, epoch.seconds, epoch.values.iter().map(|&(_, value)| value));
+            let names: Vec<&str> = epoch.values.iter().map(|&(name, _)| name).collect();
+            let values = columns(&names).map(|column| epoch.values[column].1);
+            let line = csv_line(epoch.epoch, epoch.seconds, values);
             // a file without a buffer: the line is there, whole, for whoever looks
             self.io(file.write_all(line.as_bytes()))?;
         }
