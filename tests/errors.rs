@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use common::{bits, numbers};
 use ndarray_rand::rand::{Rng, SeedableRng};
-use plywood::callbacks::{BatchEnd, Callback, Control};
+use plywood::callbacks::{BatchEnd, Callback, Control, CsvLog, EarlyStopping, LearningRateSchedule, TrainBegin};
 use plywood::data::one_hot;
 use plywood::layers::{Backward, Forward, ParameterSpec, Plan};
 use plywood::model::SequentialBuilder;
@@ -581,6 +581,80 @@ fn a_callback_that_spoils_the_learning_rate() {
     assert_eq!(error.to_string(), "RMSprop: learning_rate is NaN, expected a finite number of at least 0");
     assert_eq!(trainer.step(), 1);
     assert!(trainer.model().values().iter().all(|weight| weight.is_finite()));
+}
+
+/// One callback's error comes before another has acted, in whatever order they are.
+#[test]
+fn a_run_that_a_callback_refuses() {
+    /// Lowers the learning rate or spoils it, and says no only then.
+    struct Late(f64);
+    impl Callback for Late {
+        fn train_begin(&mut self, trainer: &mut Trainer, _: &TrainBegin<'_>) -> plywood::Result<()> {
+            trainer.optimizer_mut().set_learning_rate(self.0);
+            if self.0.is_nan() { Ok(()) } else { Err(Error::Empty("the callback")) }
+        }
+    }
+    let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("refused.csv");
+    let data = dataset(samples(9), Array1::from_shape_fn(9, |i| i % 3));
+    let mut trainer = classifier();
+    let rate = trainer.optimizer().learning_rate();
+    let (mut log, fit) = (CsvLog::new(&path), Fit::epochs(2).batch_size(3));
+    trainer.fit_with(&data, &fit, &mut [&mut log]).unwrap();
+    let written = std::fs::read_to_string(&path).unwrap();
+    let before = bits(trainer.model().values());
+
+    let mut schedule = LearningRateSchedule::cosine(0.1, 9.0).warm_up(1.0);
+    let mut unwritable = CsvLog::new(std::env::temp_dir());
+    for (refuses, message) in [
+        (
+            &mut EarlyStopping::new() as &mut dyn Callback,
+            "EarlyStopping: monitor is \"val_loss\" where there are loss, ",
+        ),
+        (&mut LearningRateSchedule::step(0.1, 0.0, 0.5), "LearningRateSchedule: every is 0"),
+        (&mut unwritable, &std::env::temp_dir().display().to_string()),
+    ] {
+        let error = trainer.fit_with(&data, &fit, &mut [&mut schedule, &mut log, refuses]).unwrap_err();
+        assert!(error.to_string().starts_with(message), "{error}");
+        assert_eq!(trainer.optimizer().learning_rate(), rate, "{message}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), written, "{message}");
+    }
+    for (late, message) in [(0.5, "the callback has no samples"), (f64::NAN, "RMSprop: learning_rate is NaN")] {
+        let error = trainer.fit_with(&data, &fit, &mut [&mut schedule, &mut Late(late)]).unwrap_err();
+        assert!(error.to_string().starts_with(message), "{error}");
+        assert_eq!(trainer.optimizer().learning_rate(), rate, "{message}");
+    }
+    assert_eq!((trainer.step(), bits(trainer.model().values())), (6, before));
+}
+
+/// A run cannot begin within another one; the other one goes on.
+#[test]
+fn a_fit_within_a_fit() {
+    struct Nested<'d>(&'d Dataset);
+    impl Callback for Nested<'_> {
+        fn batch_end(&mut self, trainer: &mut Trainer, _: &BatchEnd) -> plywood::Result<Control> {
+            let error = trainer.fit(self.0, &Fit::epochs(1)).unwrap_err();
+            assert!(error.to_string().starts_with("trainer: fit is called in a callback, expected "), "{error}");
+            Ok(Control::Continue)
+        }
+    }
+    let data = dataset(samples(9), Array1::from_shape_fn(9, |i| i % 3));
+    let fit = Fit::epochs(2).batch_size(3);
+    let (mut plain, mut nested) = (classifier(), classifier());
+    let history = plain.fit(&data, &fit).unwrap();
+    let same = nested.fit_with(&data, &fit, &mut [&mut Nested(&data)]).unwrap();
+    assert_eq!((same.get("loss"), nested.step(), nested.epoch()), (history.get("loss"), 6, 2));
+    assert_eq!(bits(nested.model().values()), bits(plain.model().values()));
+
+    // a callback that panics has ended its run
+    struct Panics;
+    impl Callback for Panics {
+        fn batch_end(&mut self, _: &mut Trainer, _: &BatchEnd) -> plywood::Result<Control> {
+            std::panic::resume_unwind(Box::new(()))
+        }
+    }
+    let panics = AssertUnwindSafe(|| nested.fit_with(&data, &fit, &mut [&mut Panics]));
+    catch_unwind(panics).unwrap_err();
+    nested.fit(&data, &fit).unwrap();
 }
 
 #[test]

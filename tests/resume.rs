@@ -16,7 +16,8 @@ use std::time::Duration;
 
 use common::{bits, numbers};
 use plywood::callbacks::{
-    CsvLog, EarlyStopping, LearningRateSchedule, Mode, ModelCheckpoint, ReduceLROnPlateau, on_batch_end, on_epoch_end,
+    CsvLog, EarlyStopping, LearningRateSchedule, Mode, ModelCheckpoint, ReduceLROnPlateau, TrainBegin, on_batch_end,
+    on_epoch_end,
 };
 use plywood::data::TargetsView;
 use plywood::layers::{Backward, Forward, Plan};
@@ -318,6 +319,95 @@ fn the_rest_of_an_epoch_has_to_be_cut_as_its_beginning() {
     assert_eq!(resumed.fit(&data(), &fit()).unwrap().len(), EPOCHS);
 }
 
+/// Whatever goes wrong before the first step, the run can still go on.
+#[test]
+fn a_run_that_could_not_begin_can_still_go_on() {
+    /// Puts a model of another architecture into the trainer, or asks for a checkpoint that cannot be written.
+    struct Spoiler<'p>(Option<&'p Path>);
+    impl Callback for Spoiler<'_> {
+        fn train_begin(&mut self, trainer: &mut Trainer, _: &TrainBegin<'_>) -> Result<()> {
+            trainer.optimizer_mut().set_learning_rate(1.0);
+            if let Some(path) = self.0 {
+                return trainer.save_checkpoint(path);
+            }
+            *trainer.model_mut() = Sequential::input([5]).add(Dense::new(3)).build(0).unwrap();
+            Ok(())
+        }
+    }
+    let folder = folder("begin");
+    let path = folder.join("c");
+    let mut uninterrupted = trainer();
+    let history = uninterrupted.fit(&data(), &fit()).unwrap();
+    let expected = Outcome::of(&uninterrupted, &history);
+    let mut save = on_batch_end(|trainer: &mut Trainer, _| {
+        if trainer.step() == 8 {
+            trainer.save_checkpoint(&path).unwrap();
+        }
+    });
+    trainer().fit_with(&data(), &fit(), &mut [&mut save]).unwrap();
+    for spoiler in [None, Some(&*folder)] {
+        let mut resumed = trainer();
+        resumed.load_checkpoint(&path).unwrap();
+        let model = resumed.model().clone();
+        resumed.fit_with(&data(), &fit(), &mut [&mut Spoiler(spoiler)]).unwrap_err();
+        *resumed.model_mut() = model;
+        let history = resumed.fit(&data(), &fit()).unwrap();
+        assert_eq!(Outcome::of(&resumed, &history), expected, "{spoiler:?}");
+    }
+}
+
+/// Asks for a checkpoint after the last epoch.
+struct SaveAtTheEnd<'p>(&'p Path);
+
+impl Callback for SaveAtTheEnd<'_> {
+    fn train_end(&mut self, trainer: &mut Trainer) -> Result<()> {
+        trainer.save_checkpoint(self.0)
+    }
+}
+
+#[test]
+fn a_log_goes_on_from_a_checkpoint_of_the_end() {
+    let folder = folder("end");
+    let (path, log) = (folder.join("c"), folder.join("log.csv"));
+    // the order does not matter
+    for last in [false, true] {
+        let (mut save, mut csv) = (SaveAtTheEnd(&path), CsvLog::new(&log));
+        let mut callbacks: [&mut dyn Callback; 2] = [&mut save, &mut csv];
+        callbacks.rotate_left(usize::from(last));
+        trainer().fit_with(&data(), &Fit::epochs(3), &mut callbacks).unwrap();
+        let mut resumed = trainer();
+        resumed.load_checkpoint(&path).unwrap();
+        let history = resumed.fit_with(&data(), &Fit::epochs(5), &mut [&mut CsvLog::new(&log)]).unwrap();
+        assert_eq!(History::read_csv(&log).unwrap().epochs(), [1, 2, 3, 4, 5]);
+        assert_eq!(history.epochs(), [1, 2, 3, 4, 5]);
+    }
+    // a run of its own begins anew, with the same callback too
+    let mut csv = CsvLog::new(&log);
+    for epochs in [2, 1] {
+        trainer().fit_with(&data(), &Fit::epochs(epochs), &mut [&mut csv]).unwrap();
+    }
+    assert_eq!(History::read_csv(&log).unwrap().epochs(), [1]);
+}
+
+#[test]
+fn the_best_weights_come_back_only_where_that_is_asked() {
+    let path = folder("restore").join("c");
+    // the first epoch is the best
+    let early = |restore| EarlyStopping::new().monitor("loss").mode(Mode::Max).patience(9).restore_best(restore);
+    let mut save = ModelCheckpoint::new(&path);
+    trainer().fit_with(&data(), &Fit::epochs(2), &mut [&mut early(true), &mut save]).unwrap();
+    let mut plain = trainer();
+    plain.fit(&data(), &Fit::epochs(4)).unwrap();
+    for restore in [true, false] {
+        let mut resumed = trainer();
+        resumed.load_checkpoint(&path).unwrap();
+        let mut other = ModelCheckpoint::new(path.with_extension("other"));
+        resumed.fit_with(&data(), &Fit::epochs(4), &mut [&mut early(restore), &mut other]).unwrap();
+        let is_last = bits(resumed.model().values()) == bits(plain.model().values());
+        assert_eq!(is_last, !restore, "restore {restore}");
+    }
+}
+
 #[test]
 fn files_are_kept_as_asked() {
     let folder = folder("keep");
@@ -334,6 +424,9 @@ fn files_are_kept_as_asked() {
     assert_eq!(run(path("{epoch}").every_epochs(2), 5), ["2", "4"]);
     assert_eq!(run(path("{step}").every_steps(3), 5), ["3", "6", "9"]);
     assert_eq!(run(path("s{step}e{epoch}").every_steps(3).keep(1), 5), ["s9e5"]);
+    // two steps an epoch: the second replaces the first one's file
+    assert_eq!(run(path("{epoch}").every_steps(1).keep(2), 5), ["4", "5"]);
+    assert_eq!(run(path("{epoch}").every_steps(1).keep(3), 2), ["1", "2"]);
     assert_eq!(run(path("same"), 5), ["same"]);
     assert_eq!(run(path("{epoch}").best_only(true).monitor("loss").mode(Mode::Max), 4), ["1"]);
 
@@ -352,6 +445,13 @@ fn files_are_kept_as_asked() {
     resumed.load_checkpoint(folder.join("4")).unwrap();
     resumed.fit_with(&data(), &Fit::epochs(5), &mut [&mut path("{epoch}").keep(2)]).unwrap();
     assert_eq!(names(&folder), ["4", "5"]);
+
+    // what was written under another path stays
+    let mut resumed = trainer();
+    resumed.load_checkpoint(folder.join("5")).unwrap();
+    fs::write(folder.join("run-4"), "mine").unwrap();
+    resumed.fit_with(&data(), &Fit::epochs(7), &mut [&mut path("run-{epoch}").keep(1)]).unwrap();
+    assert_eq!(names(&folder), ["4", "5", "run-4", "run-7"]);
 
     for (wrong, parameter) in [
         (path("{epoch}").keep(0), "keep"),
@@ -473,6 +573,28 @@ fn a_model_of_another_architecture_is_an_error_at_the_next_step() {
         let error = trainer().fit_with(&data, &fit(), &mut [&mut early, callback]).unwrap_err();
         assert!(error.to_string().starts_with(message), "{error}");
     }
+
+    // nothing of it is written under the names of the model that was compiled
+    let path = folder("other-architecture").join("c");
+    assert!(swapped.save_checkpoint(&path).unwrap_err().to_string().starts_with(message));
+    struct Swap<'p>(Option<&'p Path>, Sequential);
+    impl Callback for Swap<'_> {
+        fn train_end(&mut self, trainer: &mut Trainer) -> Result<()> {
+            self.0.map_or(Ok(()), |path| trainer.save_checkpoint(path))?;
+            *trainer.model_mut() = self.1.clone();
+            Ok(())
+        }
+    }
+    for save in [None, Some(&*path)] {
+        // before EarlyStopping brings weights back, and after
+        let (mut swap, mut early) = (Swap(save, other()), EarlyStopping::new().restore_best(true));
+        let before = trainer().fit_with(&data, &fit(), &mut [&mut swap, &mut early]);
+        let after = trainer().fit_with(&data, &fit(), &mut [&mut early, &mut swap]);
+        for error in [before.unwrap_err(), after.unwrap_err()] {
+            assert!(error.to_string().starts_with(message), "{error}");
+        }
+    }
+    assert!(!path.exists());
 
     // one that is built in the same way is taken, and the step is that of its own weights
     let (mut ours, mut swapped) = (trainer_from(4), trainer_from(3));

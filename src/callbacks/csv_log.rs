@@ -1,7 +1,7 @@
 //! A file that grows with each epoch.
 
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use super::{Callback, Control, EpochEnd, TrainBegin};
@@ -47,12 +47,14 @@ pub struct CsvLog {
     path: PathBuf,
     append: bool,
     file: Option<File>,
+    /// How long it was when the run ended.
+    closed_at: Option<u64>,
 }
 
 impl CsvLog {
     /// A log in this file.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), append: false, file: None }
+        Self { path: path.into(), append: false, file: None, closed_at: None }
     }
 
     /// Sets whether lines are added to what is in the file already. The head line is written into an empty file only.
@@ -86,16 +88,34 @@ impl CsvLog {
         Ok(file)
     }
 
+    fn length(&self) -> Option<u64> {
+        Some(self.file.as_ref()?.metadata().ok()?.len())
+    }
+
     /// The file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 }
 
+/// How long the file was at the checkpoint from which a run goes on.
+fn length_of(run: &TrainBegin<'_>) -> Result<Option<u64>> {
+    run.state.map(|state| state.integer("length")).transpose()
+}
+
 impl<T: Scalar> Callback<T> for CsvLog {
+    fn check(&self, _: &Trainer<T>, run: &TrainBegin<'_>) -> Result<()> {
+        length_of(run)?;
+        // a file that is there is left as it is; one that is not is made when all callbacks have been asked
+        match OpenOptions::new().append(true).open(&self.path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => self.io(Err(error)),
+            _ => Ok(()),
+        }
+    }
+
     fn train_begin(&mut self, _: &mut Trainer<T>, run: &TrainBegin<'_>) -> Result<()> {
-        let length = run.state.map(|state| state.integer("length")).transpose()?;
-        self.file = Some(self.io(self.open(run.figures, length))?);
+        self.closed_at = None;
+        self.file = Some(self.io(self.open(run.figures, length_of(run)?))?);
         Ok(())
     }
 
@@ -109,12 +129,14 @@ impl<T: Scalar> Callback<T> for CsvLog {
     }
 
     fn train_end(&mut self, _: &mut Trainer<T>) -> Result<()> {
+        // the checkpoints that are asked for at the end are written after this
+        self.closed_at = self.length();
         self.file = None;
         Ok(())
     }
 
     fn state(&self) -> Option<State> {
-        let length = self.file.as_ref()?.metadata().ok()?.len();
+        let length = self.length().or(self.closed_at)?;
         Some(State::new().with("length", length))
     }
 }
@@ -147,7 +169,7 @@ mod tests {
         let figures = [];
         let run = TrainBegin { epochs: 1, batches: 1, samples: 1, figures: &figures, epoch: 0, batch: 0, state: None };
         let path = std::env::temp_dir();
-        let error = CsvLog::new(&path).train_begin(&mut trainer(), &run).unwrap_err();
+        let error = CsvLog::new(&path).check(&trainer(), &run).unwrap_err();
         assert!(error.to_string().starts_with(&path.display().to_string()), "{error}");
     }
 }

@@ -26,12 +26,13 @@ use crate::scalar::Scalar;
 /// | [`restore_best`](Self::restore_best) | `false` | | whether the weights of the best epoch are brought back after the last |
 ///
 /// Bringing weights back leaves the optimizer's memory as it was after the last epoch, and costs a copy of the weights in
-/// each epoch that improves.
+/// each epoch that improves. A run that goes on from a checkpoint of one that did not keep them has those of later
+/// epochs only.
 ///
 /// # Errors
 ///
 /// From `fit`, before the first step: [`Error::InvalidParameter`](crate::Error::InvalidParameter) if the run has no such
-/// figure, or for a `min_delta` out of range.
+/// figure, if [`Auto`](Mode::Auto) cannot tell which way it gets better, or for a `min_delta` out of range.
 ///
 /// # Source
 ///
@@ -134,22 +135,52 @@ impl EarlyStopping {
     }
 }
 
-impl<T: Scalar> Callback<T> for EarlyStopping {
-    fn train_begin(&mut self, trainer: &mut Trainer<T>, run: &TrainBegin<'_>) -> Result<()> {
-        (self.wait, self.best_epoch, self.stopped_epoch) = (0, None, None);
-        self.best_weights = Box::new(());
-        self.monitor.begin("EarlyStopping", run)?;
-        let Some(state) = run.state else { return Ok(()) };
+/// What a run that goes on brings with it, beside the best figure.
+#[derive(Default)]
+struct Remembered<'s> {
+    wait: usize,
+    best_epoch: Option<usize>,
+    stopped_epoch: Option<usize>,
+    /// Empty if none were kept.
+    best_weights: &'s [f64],
+}
+
+impl<'s> Remembered<'s> {
+    fn of(state: &'s State) -> Result<Self> {
         let epoch = |name| Ok(state.counts(name)?.first().map(|&epoch| epoch as usize));
-        self.wait = state.count("wait")? as usize;
-        (self.best_epoch, self.stopped_epoch) = (epoch("best_epoch")?, epoch("stopped_epoch")?);
-        let weights = state.array("best_weights")?;
-        if !weights.is_empty() {
-            if weights.len() != trainer.model().parameter_count() {
-                return Err(invalid("best_weights", weights.len(), "as many as the model has parameters"));
-            }
-            self.best_weights = Box::new(weights.iter().map(|&weight| T::of(weight)).collect::<Vec<T>>());
+        Ok(Self {
+            wait: state.count("wait")? as usize,
+            best_epoch: epoch("best_epoch")?,
+            stopped_epoch: epoch("stopped_epoch")?,
+            best_weights: state.array("best_weights")?,
+        })
+    }
+}
+
+impl<T: Scalar> Callback<T> for EarlyStopping {
+    fn check(&self, trainer: &Trainer<T>, run: &TrainBegin<'_>) -> Result<()> {
+        self.monitor.check("EarlyStopping", run)?;
+        let Some(state) = run.state else { return Ok(()) };
+        let weights = Remembered::of(state)?.best_weights.len();
+        if self.restore_best && weights > 0 && weights != trainer.model().parameter_count() {
+            return Err(invalid("best_weights", weights, "as many as the model has parameters"));
         }
+        Ok(())
+    }
+
+    fn train_begin(&mut self, trainer: &mut Trainer<T>, run: &TrainBegin<'_>) -> Result<()> {
+        self.check(trainer, run)?;
+        self.monitor.begin(run)?;
+        let remembered = run.state.map(Remembered::of).transpose()?.unwrap_or_default();
+        (self.wait, self.best_epoch, self.stopped_epoch) =
+            (remembered.wait, remembered.best_epoch, remembered.stopped_epoch);
+        self.best_weights = match remembered.best_weights {
+            // the run may have been one that was to bring them back
+            weights if self.restore_best && !weights.is_empty() => {
+                Box::new(weights.iter().map(|&weight| T::of(weight)).collect::<Vec<T>>())
+            }
+            _ => Box::new(()),
+        };
         Ok(())
     }
 
@@ -177,6 +208,8 @@ impl<T: Scalar> Callback<T> for EarlyStopping {
         if self.best_epoch.is_some()
             && let Some(best) = self.best_weights.downcast_ref::<Vec<T>>()
         {
+            // a callback told before this one may have put another model there
+            trainer.check_model()?;
             trainer.model_mut().values_mut().copy_from_slice(best);
         }
         Ok(())

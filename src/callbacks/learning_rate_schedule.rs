@@ -139,11 +139,11 @@ impl LearningRateSchedule {
         self.course.rate(epochs - self.warm_up)
     }
 
-    fn set<T: Scalar>(&self, trainer: &mut Trainer<T>, epochs: f64) -> Result<()> {
+    /// The rate after so many epochs, if it is one.
+    fn checked_rate(&self, epochs: f64) -> Result<f64> {
         let rate = self.rate(epochs);
         non_negative("rate", rate)?;
-        trainer.optimizer_mut().set_learning_rate(rate);
-        Ok(())
+        Ok(rate)
     }
 }
 
@@ -212,17 +212,29 @@ fn half_wave(x: f64) -> f64 {
     if x < 0.5 { 1.0 - sine * sine } else { sine * sine }
 }
 
+/// Epochs trained when so many batches of one have been.
+fn epochs<T: Scalar>(trainer: &Trainer<T>, batch: usize, batches: usize) -> f64 {
+    trainer.epoch() as f64 + batch as f64 / batches as f64
+}
+
 impl<T: Scalar> Callback<T> for LearningRateSchedule {
-    fn train_begin(&mut self, trainer: &mut Trainer<T>, run: &TrainBegin<'_>) -> Result<()> {
+    fn check(&self, trainer: &Trainer<T>, run: &TrainBegin<'_>) -> Result<()> {
         self.course.check()?;
         non_negative("warm_up", self.warm_up)?;
-        self.set(trainer, trainer.epoch() as f64 + run.batch as f64 / run.batches as f64)
+        self.checked_rate(epochs(trainer, run.batch, run.batches)).map(drop)
+    }
+
+    fn train_begin(&mut self, trainer: &mut Trainer<T>, run: &TrainBegin<'_>) -> Result<()> {
+        self.check(trainer, run)?;
+        let rate = self.rate(epochs(trainer, run.batch, run.batches));
+        trainer.optimizer_mut().set_learning_rate(rate);
+        Ok(())
     }
 
     fn batch_end(&mut self, trainer: &mut Trainer<T>, batch: &BatchEnd) -> Result<Control> {
         // the step that is taken next; the trainer counts the epoch only when it has ended
-        let epochs = trainer.epoch() as f64 + batch.batch as f64 / batch.batches as f64;
-        self.set(trainer, epochs)?;
+        let rate = self.checked_rate(epochs(trainer, batch.batch, batch.batches))?;
+        trainer.optimizer_mut().set_learning_rate(rate);
         Ok(Control::Continue)
     }
 }
@@ -307,7 +319,7 @@ mod tests {
     #[test]
     fn settings_out_of_range_are_errors() {
         let run = TrainBegin { epochs: 1, batches: 1, samples: 1, figures: &[], epoch: 0, batch: 0, state: None };
-        for (mut schedule, message) in [
+        for (schedule, message) in [
             (
                 LearningRateSchedule::step(-0.1, 1.0, 0.5),
                 "learning_rate is -0.1, expected a finite number of at least 0",
@@ -325,7 +337,7 @@ mod tests {
             ),
             (LearningRateSchedule::from_fn(|t| t - 1.0), "rate is -1, expected a finite number of at least 0"),
         ] {
-            let error = schedule.train_begin(&mut trainer(), &run).unwrap_err();
+            let error = schedule.check(&trainer(), &run).unwrap_err();
             assert_eq!(error.to_string(), format!("LearningRateSchedule: {message}"));
         }
     }

@@ -92,12 +92,25 @@ pub use time_budget::TimeBudget;
 /// # Ok::<(), plywood::Error>(())
 /// ```
 pub trait Callback<T: Scalar = f32>: Send {
-    /// Before the first step of each call of `fit`: the place to check settings, and to forget an earlier run, or to take
-    /// up the [state](TrainBegin::state) of the run that goes on.
+    /// Before any callback is told that a run begins: whether this one can be of use in it. The place to check
+    /// settings, and what is asked of the run. Nothing may change here, so that a run that is refused leaves no trace.
+    /// A callback around another one passes it on.
     ///
     /// # Errors
     ///
-    /// Whatever makes the callback useless; nothing has been trained then.
+    /// Whatever makes the callback useless. No callback has been told then.
+    fn check(&self, trainer: &Trainer<T>, run: &TrainBegin<'_>) -> Result<()> {
+        let _ = (trainer, run);
+        Ok(())
+    }
+
+    /// Before the first step of each call of `fit`: the place to forget an earlier run, or to take up the
+    /// [state](TrainBegin::state) of the run that goes on.
+    ///
+    /// # Errors
+    ///
+    /// What [`check`](Self::check) could not see. Nothing has been trained then, and the learning rate becomes again
+    /// what it was; what callbacks before this one have done with files stays.
     fn train_begin(&mut self, trainer: &mut Trainer<T>, run: &TrainBegin<'_>) -> Result<()> {
         let _ = (trainer, run);
         Ok(())
@@ -308,20 +321,25 @@ pub(crate) struct Callbacks<'a, 'c, T: Scalar> {
 }
 
 impl<'c, T: Scalar> Callbacks<'_, 'c, T> {
-    /// Tells of the beginning; each callback is given the first state of its name that no other has been given.
+    /// Tells of the beginning, when all have been asked what they have against it; each callback is given the first
+    /// state of its name that no other has been given.
     pub(crate) fn begin(
         &mut self,
         trainer: &mut Trainer<T>,
         begin: &TrainBegin<'_>,
         states: &[(String, State)],
     ) -> Result<()> {
-        self.progress.train_begin(trainer, begin)?;
         let mut left: Vec<&(String, State)> = states.iter().collect();
-        for callback in &mut *self.others {
-            let own = left.iter().position(|(name, _)| name == callback.name()).map(|at| &left.remove(at).1);
-            callback.train_begin(trainer, &TrainBegin { state: own, ..*begin })?;
+        let mut begins = vec![];
+        for callback in &*self.others {
+            let state = left.iter().position(|(name, _)| name == callback.name()).map(|at| &left.remove(at).1);
+            let begin = TrainBegin { state, ..*begin };
+            callback.check(trainer, &begin)?;
+            begins.push(begin);
         }
-        Ok(())
+        self.progress.train_begin(trainer, begin)?;
+        let mut others = self.others.iter_mut().zip(&begins);
+        others.try_for_each(|(callback, begin)| callback.train_begin(trainer, begin))
     }
 
     /// Names of states that no callback would be given.

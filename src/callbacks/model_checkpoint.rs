@@ -20,10 +20,13 @@ use crate::scalar::Scalar;
 /// | `path` | | | the file; `{epoch}` and `{step}` in it become the run's epoch, from 1, and the trainer's step |
 /// | [`every_epochs`](Self::every_epochs) | 1 | ≥ 1 | after each so many epochs of the run |
 /// | [`every_steps`](Self::every_steps) | | ≥ 1 | after each so many of the trainer's steps instead |
-/// | [`best_only`](Self::best_only) | `false` | | only after epochs whose figure is the best so far |
+/// | [`best_only`](Self::best_only) | `false` | | of these epochs, only those whose figure is the best so far |
 /// | [`monitor`](Self::monitor) | `val_loss` | a figure of the run | the figure for that |
 /// | [`mode`](Self::mode) | [`Auto`](Mode::Auto) | | which way it gets better |
 /// | [`keep`](Self::keep) | all | ≥ 1 | how many files of this run are kept: the last ones |
+///
+/// With `best_only`, epochs between those of `every_epochs` are not looked at: a best one among them is not saved, and
+/// does not keep a later one from being the best.
 ///
 /// Without `{epoch}` or `{step}` there is one file, which each checkpoint replaces. Where an epoch is cut short, by
 /// [`Fit::stop_flag`](crate::model::Fit::stop_flag) or by a callback after a batch, its checkpoint goes on with the rest of
@@ -32,7 +35,8 @@ use crate::scalar::Scalar;
 /// # Errors
 ///
 /// From `fit`, before the first step: [`Error::InvalidParameter`] for a setting out of range, for `best_only` with
-/// `every_steps`, or for `keep` with a path that stays the same. During training: those of
+/// `every_steps` or with a figure of which [`Auto`](Mode::Auto) cannot tell which way it gets better, or for `keep`
+/// with a path that stays the same. During training: those of
 /// [`Trainer::save_checkpoint`].
 ///
 /// # Source
@@ -71,8 +75,10 @@ pub struct ModelCheckpoint {
     best_only: bool,
     monitor: Monitor,
     keep: Option<usize>,
-    /// Epoch and step of each file that is there, the oldest first; those that are too many go with the next one.
+    /// Epoch and step of each file that is there, the oldest first.
     files: Vec<(u64, u64)>,
+    /// How many of them, the first, go with the last one that was asked for.
+    going: usize,
 }
 
 impl ModelCheckpoint {
@@ -86,6 +92,7 @@ impl ModelCheckpoint {
             monitor: Monitor::new(0.0),
             keep: None,
             files: vec![],
+            going: 0,
         }
     }
 
@@ -131,29 +138,35 @@ impl ModelCheckpoint {
         }
     }
 
-    /// Removes from the list what is too many, and gives it.
-    fn surplus(&mut self) -> Vec<PathBuf> {
-        let surplus = self.keep.map_or(0, |keep| self.files.len().saturating_sub(keep));
-        let kept: Vec<PathBuf> = self.files[surplus..].iter().map(|&file| self.file(file)).collect();
-        let files = self.files[..surplus].iter().map(|&file| self.file(file));
-        files.filter(|file| !kept.contains(file)).collect()
+    fn save<T: Scalar>(&mut self, trainer: &mut Trainer<T>, epoch: usize) {
+        let new = (epoch as u64, trainer.step());
+        let path = self.file(new);
+        let mut then_remove = vec![];
+        if let Some(keep) = self.keep {
+            let mut files = std::mem::take(&mut self.files);
+            files.drain(..self.going);
+            // the path may have been that of an earlier step too
+            files.retain(|&file| self.file(file) != path);
+            files.push(new);
+            self.going = files.len().saturating_sub(keep);
+            then_remove.extend(files[..self.going].iter().map(|&file| self.file(file)));
+            self.files = files;
+        }
+        trainer.request_checkpoint(path, then_remove);
     }
 
-    fn save<T: Scalar>(&mut self, trainer: &mut Trainer<T>, epoch: usize) {
-        // the files that were too many at the last time are gone by now
-        let gone = self.keep.map_or(0, |keep| self.files.len().saturating_sub(keep));
-        self.files.drain(..gone);
-        let file = (epoch as u64, trainer.step());
-        if self.keep.is_some() && self.files.last() != Some(&file) {
-            self.files.push(file);
+    /// Epoch and step of each file of a run that goes on. Those of another path are let alone.
+    fn files_of(&self, run: &TrainBegin<'_>) -> Result<Vec<(u64, u64)>> {
+        let Some(state) = run.state else { return Ok(vec![]) };
+        if state.text("path")? != self.path.to_string_lossy() {
+            return Ok(vec![]);
         }
-        let then_remove = self.surplus();
-        trainer.request_checkpoint(self.file(file), then_remove);
+        Ok(state.counts("files")?.as_chunks().0.iter().map(|&[epoch, step]| (epoch, step)).collect())
     }
 }
 
 impl<T: Scalar> Callback<T> for ModelCheckpoint {
-    fn train_begin(&mut self, _: &mut Trainer<T>, run: &TrainBegin<'_>) -> Result<()> {
+    fn check(&self, _: &Trainer<T>, run: &TrainBegin<'_>) -> Result<()> {
         let wrong = |parameter, got: &dyn std::fmt::Display, expected| {
             Err(Error::invalid_parameter("ModelCheckpoint", parameter, got, expected))
         };
@@ -175,16 +188,16 @@ impl<T: Scalar> Callback<T> for ModelCheckpoint {
             return wrong("best_only", &true, "no every_steps: figures are those of epochs");
         }
         if self.best_only {
-            self.monitor.begin("ModelCheckpoint", run)?;
+            self.monitor.check("ModelCheckpoint", run)?;
         }
-        self.files = vec![];
-        if let Some(state) = run.state {
-            self.files = state.counts("files")?.as_chunks().0.iter().map(|&[epoch, step]| (epoch, step)).collect();
-            for old in self.surplus() {
-                // it was to go when the program ended
-                let _ = std::fs::remove_file(old);
-            }
-        }
+        self.files_of(run).map(drop)
+    }
+
+    fn train_begin(&mut self, trainer: &mut Trainer<T>, run: &TrainBegin<'_>) -> Result<()> {
+        self.check(trainer, run)?;
+        self.monitor.begin(run)?;
+        // one that was to go when the program ended goes with the next one
+        (self.files, self.going) = (self.files_of(run)?, 0);
         Ok(())
     }
 
@@ -205,6 +218,7 @@ impl<T: Scalar> Callback<T> for ModelCheckpoint {
 
     fn state(&self) -> Option<State> {
         let files = self.files.iter().flat_map(|&(epoch, step)| [epoch as f64, step as f64]).collect::<Vec<_>>();
-        Some(State::new().with("best", self.monitor.state()).with("files", files))
+        let state = State::new().with("best", self.monitor.state()).with("files", files);
+        Some(state.with("path", self.path.to_string_lossy().into_owned()))
     }
 }

@@ -27,7 +27,9 @@ use crate::error::{Error, Result};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Mode {
-    /// Told by its name: a loss or an error should be low, everything else high.
+    /// Told by the last word of its name, `_score` left out: `loss`, `error`, `crossentropy`, `mae`, `mse`, `rmse` and
+    /// `mape` should be low; `accuracy`, `acc`, `precision`, `recall`, `f1` and `auc` high. Of other names it is an
+    /// error.
     #[default]
     Auto,
     /// Low is good.
@@ -52,12 +54,8 @@ impl Monitor {
         Self { figure: "val_loss".to_owned(), mode: Mode::Auto, min_delta, best: None }
     }
 
-    /// Forgets what was seen, or takes up a state, and checks that there will be something to see.
-    pub(super) fn begin(&mut self, owner: &'static str, run: &TrainBegin<'_>) -> Result<()> {
-        self.best = match run.state {
-            Some(state) => state.array("best")?.first().copied(),
-            None => None,
-        };
+    /// Whether there will be something to see.
+    pub(super) fn check(&self, owner: &'static str, run: &TrainBegin<'_>) -> Result<()> {
         if !run.figures.contains(&self.figure) {
             let got = format!("{:?} where there are {}", self.figure, run.figures.join(", "));
             let expected = "a figure of the run; names with val_ need validation data or a validation split";
@@ -66,6 +64,16 @@ impl Monitor {
         if !self.min_delta.is_finite() || self.min_delta < 0.0 {
             return Err(Error::invalid_parameter(owner, "min_delta", self.min_delta, "a finite number of at least 0"));
         }
+        if self.wants_low().is_none() {
+            let got = format!("Auto, which cannot tell for {:?}", self.figure);
+            return Err(Error::invalid_parameter(owner, "mode", got, "Mode::Min or Mode::Max"));
+        }
+        best_of(run).map(drop)
+    }
+
+    /// Forgets what was seen, or takes up a state.
+    pub(super) fn begin(&mut self, run: &TrainBegin<'_>) -> Result<()> {
+        self.best = best_of(run)?;
         Ok(())
     }
 
@@ -79,7 +87,7 @@ impl Monitor {
         let value = epoch.get(&self.figure).expect("the run has said that there is such a figure");
         let better = match self.best {
             None => !value.is_nan(),
-            Some(best) if self.wants_low() => value < best - self.min_delta,
+            Some(best) if self.wants_low().expect("the run's check has asked") => value < best - self.min_delta,
             Some(best) => value > best + self.min_delta,
         };
         if better {
@@ -88,13 +96,27 @@ impl Monitor {
         better
     }
 
-    fn wants_low(&self) -> bool {
+    /// Whether low is good, if that can be told.
+    fn wants_low(&self) -> Option<bool> {
         match self.mode {
-            Mode::Auto => ["loss", "error"].iter().any(|word| self.figure.contains(word)),
-            Mode::Min => true,
-            Mode::Max => false,
+            Mode::Min => Some(true),
+            Mode::Max => Some(false),
+            Mode::Auto => {
+                let name = self.figure.strip_prefix("val_").unwrap_or(&self.figure);
+                let name = name.strip_suffix("_score").unwrap_or(name);
+                match name.rsplit('_').next()? {
+                    "loss" | "error" | "crossentropy" | "mae" | "mse" | "rmse" | "mape" => Some(true),
+                    "accuracy" | "acc" | "precision" | "recall" | "f1" | "auc" => Some(false),
+                    _ => None,
+                }
+            }
         }
     }
+}
+
+/// The best so far of a run that goes on.
+fn best_of(run: &TrainBegin<'_>) -> Result<Option<f64>> {
+    run.state.map_or(Ok(None), |state| Ok(state.array("best")?.first().copied()))
 }
 
 #[cfg(test)]
@@ -118,10 +140,10 @@ mod tests {
     fn names_tell_what_is_good() {
         let (falls, rises) = ([true, true, false], [true, false, true]);
         let values = [2.0, 1.0, 3.0];
-        for figure in ["val_loss", "loss", "mean_squared_error"] {
+        for figure in ["val_loss", "loss", "mean_squared_error", "val_mae", "rmse", "categorical_crossentropy"] {
             assert_eq!(improvements(monitor(figure, Mode::Auto), &values), falls, "{figure}");
         }
-        for figure in ["accuracy", "val_f1", "top_5_accuracy"] {
+        for figure in ["accuracy", "val_f1", "val_f1_score", "top_5_accuracy", "precision", "recall", "roc_auc"] {
             assert_eq!(improvements(monitor(figure, Mode::Auto), &values), rises, "{figure}");
         }
         assert_eq!(improvements(monitor("loss", Mode::Max), &values), rises);
@@ -141,13 +163,30 @@ mod tests {
         let figures = ["loss".to_owned(), "accuracy".to_owned()];
         let run = TrainBegin { epochs: 1, batches: 1, samples: 1, figures: &figures, epoch: 0, batch: 0, state: None };
         assert_eq!(
-            Monitor::new(0.0).begin("EarlyStopping", &run).unwrap_err().to_string(),
+            Monitor::new(0.0).check("EarlyStopping", &run).unwrap_err().to_string(),
             "EarlyStopping: monitor is \"val_loss\" where there are loss, accuracy, expected a figure of the run; names \
              with val_ need validation data or a validation split"
         );
         let mut loss = monitor("loss", Mode::Auto);
-        loss.begin("EarlyStopping", &run).unwrap();
+        loss.check("EarlyStopping", &run).unwrap();
         loss.min_delta = f64::NAN;
-        loss.begin("EarlyStopping", &run).unwrap_err();
+        loss.check("EarlyStopping", &run).unwrap_err();
+    }
+
+    #[test]
+    fn names_that_do_not_tell_are_errors() {
+        for figure in ["val_perplexity", "glass", "loss_scale", "val_", ""] {
+            let figures = [figure.to_owned()];
+            let run =
+                TrainBegin { epochs: 1, batches: 1, samples: 1, figures: &figures, epoch: 0, batch: 0, state: None };
+            assert_eq!(
+                monitor(figure, Mode::Auto).check("EarlyStopping", &run).unwrap_err().to_string(),
+                format!(
+                    "EarlyStopping: mode is Auto, which cannot tell for {figure:?}, expected Mode::Min or Mode::Max"
+                )
+            );
+            monitor(figure, Mode::Min).check("EarlyStopping", &run).unwrap();
+            monitor(figure, Mode::Max).check("EarlyStopping", &run).unwrap();
+        }
     }
 }

@@ -27,8 +27,8 @@ use crate::scalar::Scalar;
 ///
 /// # Errors
 ///
-/// From `fit`, before the first step: [`Error::InvalidParameter`] if the run has no such figure, or for a setting out of
-/// range.
+/// From `fit`, before the first step: [`Error::InvalidParameter`] if the run has no such figure, if
+/// [`Auto`](Mode::Auto) cannot tell which way it gets better, or for a setting out of range.
 ///
 /// # Source
 ///
@@ -115,20 +115,29 @@ impl ReduceLROnPlateau {
     }
 }
 
+/// How long a run that goes on has waited, and has still to cool.
+fn counts_of(run: &TrainBegin<'_>) -> Result<(usize, usize)> {
+    let Some(state) = run.state else { return Ok((0, 0)) };
+    Ok((state.count("wait")? as usize, state.count("cooling")? as usize))
+}
+
 impl<T: Scalar> Callback<T> for ReduceLROnPlateau {
-    fn train_begin(&mut self, _: &mut Trainer<T>, run: &TrainBegin<'_>) -> Result<()> {
+    fn check(&self, _: &Trainer<T>, run: &TrainBegin<'_>) -> Result<()> {
         const OWNER: &str = "ReduceLROnPlateau";
-        (self.wait, self.cooling) = (0, 0);
         if !(0.0..1.0).contains(&self.factor) {
             return Err(Error::invalid_parameter(OWNER, "factor", self.factor, "a number of at least 0 and below 1"));
         }
         if !self.minimum.is_finite() || self.minimum < 0.0 {
             return Err(Error::invalid_parameter(OWNER, "minimum", self.minimum, "a finite number of at least 0"));
         }
-        self.monitor.begin(OWNER, run)?;
-        if let Some(state) = run.state {
-            (self.wait, self.cooling) = (state.count("wait")? as usize, state.count("cooling")? as usize);
-        }
+        self.monitor.check(OWNER, run)?;
+        counts_of(run).map(drop)
+    }
+
+    fn train_begin(&mut self, trainer: &mut Trainer<T>, run: &TrainBegin<'_>) -> Result<()> {
+        self.check(trainer, run)?;
+        self.monitor.begin(run)?;
+        (self.wait, self.cooling) = counts_of(run)?;
         Ok(())
     }
 
@@ -205,13 +214,13 @@ mod tests {
     fn settings_out_of_range_are_errors() {
         let figures = ["val_loss".to_owned()];
         let run = TrainBegin { epochs: 1, batches: 1, samples: 1, figures: &figures, epoch: 0, batch: 0, state: None };
-        for (mut plateau, message) in [
+        for (plateau, message) in [
             (halving(1).factor(1.0), "factor is 1, expected a number of at least 0 and below 1"),
             (halving(1).factor(f64::NAN), "factor is NaN, expected a number of at least 0 and below 1"),
             (halving(1).minimum(-1.0), "minimum is -1, expected a finite number of at least 0"),
             (halving(1).min_delta(-1.0), "min_delta is -1, expected a finite number of at least 0"),
         ] {
-            let error = plateau.train_begin(&mut trainer(), &run).unwrap_err();
+            let error = plateau.check(&trainer(), &run).unwrap_err();
             assert_eq!(error.to_string(), format!("ReduceLROnPlateau: {message}"));
         }
     }

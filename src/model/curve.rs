@@ -41,7 +41,7 @@ pub(super) fn curve(lines: &[Vec<f64>], first: usize) -> String {
         let dots: String = cells.iter().map(|&cell| char::from_u32(0x2800 + cell).expect("braille")).collect();
         picture += &format!("{label:>margin$} ┤{}\n", dots.trim_end_matches('\u{2800}'));
     }
-    let last = (first + epochs).saturating_sub(1).to_string();
+    let last = first.saturating_add(epochs).saturating_sub(1).to_string();
     picture + &format!("{:margin$}  {first:<rest$}{last}", "", rest = width - last.len())
 }
 
@@ -77,8 +77,10 @@ mod tests {
             vec![vec![f64::NAN; 3]],
             vec![(0..10_000).map(f64::from).collect()],
         ] {
-            let picture = curve(&lines, usize::MAX - 20_000);
-            assert_eq!(picture.lines().count(), SIZE[1] + 1, "{picture}");
+            for first in [1, usize::MAX - 20_000, usize::MAX] {
+                let picture = curve(&lines, first);
+                assert_eq!(picture.lines().count(), SIZE[1] + 1, "{picture}");
+            }
         }
     }
 }

@@ -147,6 +147,9 @@ impl History {
             Some(([epoch, seconds], names)) if epoch == "epoch" && seconds == "seconds" => names.to_vec(),
             _ => return Err(wrong(1, format!("got {:?}, expected epoch,seconds,…", header.join(",")))),
         };
+        if let Some((_, name)) = names.iter().enumerate().find(|&(column, name)| names[..column].contains(name)) {
+            return Err(wrong(1, format!("{name:?} is there twice")));
+        }
         let mut history = Self { names, epochs: vec![] };
         for (text, line) in lines.filter(|(text, _)| !text.is_empty()) {
             let fields: Vec<&str> = text.split(',').collect();
@@ -380,6 +383,7 @@ mod tests {
         for (csv, message) in [
             (String::new(), "the history, line 1: got \"\", expected epoch,seconds,…"),
             ("loss,accuracy\n".to_owned(), "the history, line 1: got \"loss,accuracy\", expected epoch,seconds,…"),
+            ("epoch,seconds,a,loss,a\n".to_owned(), "the history, line 1: \"a\" is there twice"),
             (head.to_owned() + "2,0.5", "the history, line 3: got 0 values, expected 1, one for each name"),
             (head.to_owned() + "2,0.5,1,1", "the history, line 3: got 2 values, expected 1, one for each name"),
             (head.to_owned() + "\n2", "the history, line 4: got \"2\", expected an epoch, its seconds and values"),

@@ -34,13 +34,25 @@ impl<T: Scalar> Run<'_, T> {
     }
 }
 
+/// A trainer while `fit` is at work on it: until this is dropped, which a panic in a callback does too.
+struct AtWork<'t, T: Scalar>(&'t mut Trainer<T>);
+
+impl<T: Scalar> Drop for AtWork<'_, T> {
+    fn drop(&mut self) {
+        (self.0.in_fit, self.0.in_epoch) = (false, false);
+        #[cfg(feature = "safetensors")]
+        self.0.requests.clear();
+    }
+}
+
 impl<T: Scalar> Trainer<T> {
     /// Trains on all samples as often as asked, and tells how it went.
     ///
     /// # Errors
     ///
     /// As [`train_step`](Self::train_step); all data are checked before the first step. [`Error::InvalidParameter`] if a
-    /// setting of `fit` is out of range, [`Error::LengthMismatch`] if there are not as many weights as samples.
+    /// setting of `fit` is out of range, or in a callback of another call; [`Error::LengthMismatch`] if there are not
+    /// as many weights as samples.
     pub fn fit(&mut self, data: &Dataset<T>, fit: &Fit<'_, T>) -> Result<History> {
         self.fit_with(data, fit, &mut [])
     }
@@ -66,6 +78,10 @@ impl<T: Scalar> Trainer<T> {
         fit: &Fit<'_, T>,
         callbacks: &mut [&mut dyn Callback<T>],
     ) -> Result<History> {
+        if self.in_fit {
+            let expected = "a call when this one has returned: a run cannot begin within another";
+            return Err(Error::invalid_parameter("trainer", "fit", "called in a callback", expected));
+        }
         for (parameter, value) in [("epochs", fit.epochs), ("batch_size", fit.batch_size)] {
             if value == 0 {
                 return Err(Error::invalid_parameter("fit", parameter, value, "at least 1"));
@@ -85,13 +101,10 @@ impl<T: Scalar> Trainer<T> {
         let mut callbacks = Callbacks { progress: Progress::new(fit.verbosity), others: callbacks };
         self.check_resumed(run.epochs(), &callbacks)?;
         self.ensure_workspace(fit.batch_size.min(samples));
-        let outer = (std::mem::replace(&mut self.in_fit, true), std::mem::take(&mut self.in_epoch));
+        self.in_fit = true;
+        let trainer = AtWork(self);
         // the whole run within the thread pool: each step's tasks start without waking threads up from outside
-        let history = in_pool(|| self.run_epochs(&run, &mut callbacks));
-        (self.in_fit, self.in_epoch) = outer;
-        #[cfg(feature = "safetensors")]
-        self.requests.clear();
-        history
+        in_pool(|| trainer.0.run_epochs(&run, &mut callbacks))
     }
 
     /// Whether the run that a checkpoint brought back, if there is one, can go on like this.
@@ -121,17 +134,18 @@ impl<T: Scalar> Trainer<T> {
         let figures = self.figures(!matches!(fit.validation, Validation::None));
         let batches = samples.div_ceil(fit.batch_size);
         let resumed = self.resumed.take();
-        let RunState { mut position, metrics, callbacks: states, .. } = resumed.clone().unwrap_or_default();
-        let Position { epoch, batch, .. } = position;
+        let state = resumed.clone().unwrap_or_default();
+        let Position { epoch, batch, .. } = state.position;
         let begin = TrainBegin { epochs: fit.epochs, batches, samples, figures: &figures, epoch, batch, state: None };
-        let begun = callbacks.begin(self, &begin, &states).and_then(|()| self.restore_metrics(&metrics));
+        let learning_rate = self.optimizer().learning_rate();
+        let begun = self.begin(run, callbacks, &begin, &state);
         if begun.is_err() {
             // who mends it can still go on
             self.resumed = resumed;
+            self.optimizer_mut().set_learning_rate(learning_rate);
         }
         begun?;
-        self.check_model()?;
-        self.write_requested(run, &position, callbacks, None)?;
+        let mut position = state.position;
 
         let mut order: Vec<usize> = (0..samples).collect();
         // a run that had been ended before its checkpoint was made may have the rest of an epoch left, and nothing more
@@ -171,8 +185,24 @@ impl<T: Scalar> Trainer<T> {
             }
         }
         callbacks.each(|callback| callback.train_end(self).map(Control::from))?;
+        self.check_model()?;
         self.write_requested(run, &position, callbacks, None)?;
         Ok(position.history)
+    }
+
+    /// All that comes before the first step.
+    fn begin(
+        &mut self,
+        run: &Run<'_, T>,
+        callbacks: &mut Callbacks<'_, '_, T>,
+        begin: &TrainBegin<'_>,
+        resumed: &RunState,
+    ) -> Result<()> {
+        callbacks.begin(self, begin, &resumed.callbacks)?;
+        self.check_model()?;
+        self.optimizer().check()?;
+        self.restore_metrics(&resumed.metrics)?;
+        self.write_requested(run, &resumed.position, callbacks, None)
     }
 
     /// The names of what each epoch brings.

@@ -139,7 +139,8 @@ impl<T: Scalar> Trainer<T> {
         self.loss.as_ref()
     }
 
-    /// The metrics with what they have counted: in a callback, the samples of the epoch so far.
+    /// The metrics with what they have counted: in a callback after a batch, the samples of the epoch so far; after an
+    /// epoch, all of its samples, or those of the validation data if there are any.
     pub fn metrics(&self) -> impl Iterator<Item = (&str, f64)> {
         self.metrics.iter().map(|metric| (metric.name(), metric.value()))
     }

@@ -128,8 +128,9 @@ impl<T: Scalar> Trainer<T> {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`]; [`Error::InvalidParameter`] after a batch, if a metric has no
-    /// [`state`](crate::metrics::Metric::state). The file that was there is as it was then.
+    /// [`Error::Io`]; [`Error::InvalidParameter`] if a model of another architecture has been put into the trainer, or
+    /// after a batch, if a metric has no [`state`](crate::metrics::Metric::state). The file that was there is as it was
+    /// then.
     ///
     /// ```
     /// use plywood::ndarray::array;
@@ -155,6 +156,7 @@ impl<T: Scalar> Trainer<T> {
     /// # Ok::<(), plywood::Error>(())
     /// ```
     pub fn save_checkpoint(&mut self, path: impl AsRef<Path>) -> Result<()> {
+        self.check_model()?;
         if self.is_in_fit() {
             self.request_checkpoint(path.as_ref().to_owned(), vec![]);
             return Ok(());
