@@ -34,7 +34,8 @@ impl Table {
         match result {
             Ok(report) => {
                 self.checks += report.checks().len();
-                self.largest_gradient_error = self.largest_gradient_error.max(report.largest_error("gradient of"));
+                let error = report.largest_error("gradient of").unwrap_or(0.0);
+                self.largest_gradient_error = self.largest_gradient_error.max(error);
             }
             Err(failure) => self.failures.push(format!("{what:?}\n{failure}")),
         }
