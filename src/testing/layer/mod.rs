@@ -9,6 +9,9 @@ mod whole;
 
 use std::collections::BTreeSet;
 
+#[cfg(feature = "json")]
+use serde::{Serialize, de::DeserializeOwned};
+
 use super::numbers::snake_case;
 use super::report::{Found, attempt};
 use super::threads::on_one_thread;
@@ -63,6 +66,7 @@ where
 /// | gradient of … | of `x` and of each parameter, against differences in `f64`; see below |
 /// | gradients add up | those of each parameter are the sums of those of single samples, within 10⁻¹⁰ |
 /// | f32 against f64 | output, and the gradient of `x` and of each parameter |
+/// | round trip | if asked for by `round_trip`: written by serde and read, the layer is the same |
 ///
 /// A panic fails the check within which it happens. Whatever speaks of bits is checked in both types. A sample alone
 /// has other gradients of parameters than its batch; they are the same in either memory. A layer draws random numbers
@@ -107,6 +111,7 @@ pub struct LayerCheck<L> {
     seed: u64,
     inputs: [f64; 2],
     parameters: Option<[f64; 2]>,
+    round_trip: Option<fn(&L) -> Found>,
     elements: usize,
     gradient_bound: f64,
     f32_bound: f64,
@@ -122,6 +127,7 @@ impl<L: Layer<f32> + Layer<f64> + Clone> LayerCheck<L> {
             seed: 0,
             inputs: [-1.0, 1.0],
             parameters: None,
+            round_trip: None,
             elements: 100,
             gradient_bound: 1e-6,
             f32_bound: 1e-5,
@@ -148,6 +154,32 @@ impl<L: Layer<f32> + Layer<f64> + Clone> LayerCheck<L> {
     /// of one. Differences are taken up to 10⁻⁴ outside of it.
     pub fn parameters(self, low: f64, high: f64) -> Self {
         Self { parameters: Some([low, high]), ..self }
+    }
+
+    /// Adds a check that the layer is the same after it was written by serde and read, as in a file of a model.
+    ///
+    /// ```
+    /// use plywood::layers::Dense;
+    /// use plywood::testing::LayerCheck;
+    ///
+    /// let report = LayerCheck::new(Dense::new(4), [7]).round_trip().run()?;
+    /// assert!(report.checks().iter().any(|check| check.name == "round trip"));
+    /// # Ok::<(), plywood::testing::Failure>(())
+    /// ```
+    #[cfg(feature = "json")]
+    pub fn round_trip(self) -> Self
+    where
+        L: PartialEq + Serialize + DeserializeOwned,
+    {
+        let round_trip = |layer: &L| {
+            let written = serde_json::to_string(layer).map_err(|error| error.to_string())?;
+            match serde_json::from_str::<L>(&written) {
+                Ok(read) if read == *layer => Ok(written),
+                Ok(read) => Err(format!("{written} is read as {read:?}, expected {layer:?}")),
+                Err(error) => Err(format!("{written} cannot be read: {error}")),
+            }
+        };
+        Self { round_trip: Some(round_trip), ..self }
     }
 
     /// Sets how many elements of each tensor have their derivative taken: fewer for a layer so large that it would take
@@ -190,6 +222,9 @@ impl<L: Layer<f32> + Layer<f64> + Clone> LayerCheck<L> {
             report.measure("gradients add up", SUM_BOUND, || self.gradients_add_up());
         }
         report.measure("f32 against f64", self.f32_bound, || self.f32_against_f64());
+        if let Some(round_trip) = self.round_trip {
+            report.note("round trip", || round_trip(&self.layer));
+        }
         report.finish()
     }
 

@@ -10,8 +10,9 @@ use crate::layers::{Backward, Forward, ParameterSpec, ReLU, ScratchMut};
 use crate::testing::numbers::float;
 
 /// What is wrong with a layer.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 enum Fault {
+    #[default]
     None,
     TwoOfOneName,
     PanicOnHugeShapes,
@@ -37,8 +38,9 @@ enum Fault {
 }
 
 /// y = w·x², w being one number, and the input is kept in the scratch.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 struct Faulty {
+    #[serde(skip)]
     fault: Fault,
 }
 
@@ -230,6 +232,15 @@ fn a_wrong_gradient_is_said_with_its_place() {
     assert!(check.detail.contains("the largest at [1, 2]: got "), "{failure}");
     let failure = LayerCheck::new(Faulty { fault: Fault::Panics }, [3]).run().unwrap_err();
     assert!(failure.to_string().contains("panics: there is a fault"), "{failure}");
+}
+
+#[test]
+#[cfg(feature = "json")]
+fn what_is_not_written_is_found() {
+    let check = |fault| LayerCheck::new(Faulty { fault }, [3]).gradient_bound(1e-4).round_trip();
+    check(Fault::None).run().unwrap();
+    let failure = check(Fault::WrongGradient).run().unwrap_err();
+    assert_eq!(failure.failed().map(|check| check.name.as_str()).collect::<Vec<_>>(), ["round trip"]);
 }
 
 /// y = x·ln w and a bias b, whose gradient is a thousand times that of w and that may be wrong in `f32`, or add up
