@@ -10,7 +10,7 @@ use plywood::losses::LossPass;
 use plywood::ndarray::{Array1, Array2, ArrayD, ArrayViewD, Axis, Zip};
 use plywood::optimizers::Update;
 use plywood::prelude::*;
-use plywood::testing::LayerRun;
+use plywood::testing::{check_layer, check_loss, check_metric, check_optimizer};
 use rand_chacha::ChaCha8Rng;
 
 /// Layer normalization: y = γ ⊙ (x − μ) / √(σ² + ε) + β, with mean μ and variance σ² of a sample's features. It keeps both
@@ -157,7 +157,7 @@ impl<T: Scalar> Loss<T> for Huber {
 }
 
 /// Adagrad: v ← v + g², w ← w − lr·g / (√v + ε).
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Adagrad {
     learning_rate: f64,
 }
@@ -268,36 +268,16 @@ fn everything_of_ones_own_learns() {
     assert_eq!(bits(again.values()), bits(model.values()));
 }
 
-/// Central differences of Σ y³/3, whose gradient is y²; their error is about 1e-9.
+/// Through the test kit, as the crate's own.
 #[test]
-fn the_gradients_of_a_layer_of_ones_own_can_be_checked() {
-    const STEP: f64 = 1e-5;
-    let mut run = LayerRun::<f64>::new(LayerNormalization { epsilon: 1e-3 }, [5], 3, 0).unwrap();
-    run.x_mut().assign(&numbers(&[3, 5], 1));
-    run.parameters_mut().copy_from_slice(numbers(&[10], 2).as_slice().unwrap());
-    run.forward();
-    let dy = run.y().mapv(|y| y * y);
-    run.dy_mut().assign(&dy);
-    run.backward(true);
-    let (dx, gradients) = (run.dx().to_owned(), run.gradients().to_vec());
-
-    let mut quotient = |element: &dyn Fn(&mut LayerRun<f64>) -> &mut f64| {
-        let sums = [STEP, -STEP].map(|step| {
-            *element(&mut run) += step;
-            run.forward();
-            *element(&mut run) -= step;
-            run.y().mapv(|y| y.powi(3) / 3.0).sum()
-        });
-        (sums[0] - sums[1]) / (2.0 * STEP)
-    };
-    for (i, &dx) in dx.iter().enumerate() {
-        let expected = quotient(&|run| &mut run.x_mut().into_slice().unwrap()[i]);
-        assert!((dx - expected).abs() < 1e-7, "dx[{i}] is {dx}, expected {expected}");
-    }
-    for (i, gradient) in gradients.into_iter().enumerate() {
-        let expected = quotient(&|run| &mut run.parameters_mut()[i]);
-        assert!((gradient - expected).abs() < 1e-7, "gradient {i} is {gradient}, expected {expected}");
-    }
+fn everything_of_ones_own_keeps_its_contract() {
+    check_layer(LayerNormalization { epsilon: 1e-3 }, [5]).unwrap();
+    check_layer(Halve, [3, 4]).unwrap();
+    // errors on both sides of 1, and of both signs
+    let (outputs, targets) = (numbers::<f64>(&[5, 3], 1) * 2.0, numbers::<f64>(&[5, 3], 2) * 2.0);
+    check_loss(Huber, &outputs, targets.clone()).unwrap();
+    check_optimizer(Adagrad { learning_rate: 0.1 }).unwrap();
+    check_metric(MeanAbsoluteError::default(), &outputs, targets).unwrap();
 }
 
 /// Of ones, halved n times and squared, the mean is 4ⁿ times the share that is left: 2ⁿ, if the layers draw apart.

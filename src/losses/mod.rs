@@ -144,7 +144,7 @@ pub struct LossPass<'a, T> {
     pub y: ArrayViewD<'a, T>,
     /// Whether `y` are logits in place of the probabilities a final Softmax would make of them.
     pub from_logits: bool,
-    /// What `y` should be. Values that are not contiguous are copied first.
+    /// What `y` should be. They need not be contiguous.
     pub targets: TargetsView<'a, T>,
     /// A weight for each sample; all 1 if absent.
     pub weights: Option<&'a [T]>,

@@ -40,7 +40,10 @@ pub use sgd::SGD;
 ///
 /// What it remembers lies in *slots*, buffers of the parameters' layout that start at zero and that the trainer keeps.
 /// The trainer cuts all buffers into pieces at the same places and calls [`update`](Self::update) on them in parallel,
-/// so an update is elementwise: parameter i may depend on gradient i and on element i of each slot.
+/// so an update is elementwise: parameter i may depend on gradient i and on element i of each slot. A gradient that is
+/// NaN makes its own parameter NaN, and no other. With a learning rate of 0 no parameter moves.
+///
+/// [`check_optimizer`](crate::testing::check_optimizer) holds an optimizer to it.
 ///
 /// # Example
 ///

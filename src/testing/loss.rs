@@ -1,9 +1,10 @@
 //! Everything a loss owes, in one call.
 
-use ndarray::{Array, ArrayD, Axis, Dimension, Slice};
+use ndarray::{Array, ArrayD, Axis, Dimension, ShapeBuilder, Slice};
 
-use super::differences::Differences;
-use super::numbers::{Draw, Spacing, float, largest_error, no_nan, of_f64, root_mean_square, same_bits, snake_case};
+use super::differences::{Differences, Tensor};
+use super::numbers::{Draw, Spacing, float, largest_error, no_nan, of_f64, same_bits, snake_case};
+use super::report::{Found, attempt};
 use super::threads::{few_and_many, on_one_thread};
 use super::{Failure, Report};
 use crate::data::Targets;
@@ -34,16 +35,19 @@ const ELEMENTS: usize = 100;
 /// | what is checked | how |
 /// |---|---|
 /// | targets | [`Loss::check`] takes these, and refuses them for outputs of another size |
+/// | other form | class indices in place of values, or values in place of class indices, are refused or evaluated |
 /// | all written | every loss and, if asked for, the whole gradient; without it the losses have the same bits |
 /// | repeated | the same bits again |
 /// | sample alone | its loss has the same bits as in its batch, and its gradient is the same, but divided by 1 |
 /// | threads | the same bits on 1 and on 4 |
-/// | weights | each loss and its gradient are multiplied by its weight |
+/// | any layout | the same bits for targets that are not contiguous |
+/// | weights | each loss and its gradient are multiplied by its weight, 0 among them |
 /// | gradient of y | that of the mean, against differences in `f64`, as [`LayerCheck`](super::LayerCheck) takes them |
 /// | f32 against f64 | losses and gradient, within 10⁻⁵ |
 /// | after Softmax | if it [fuses](Loss::fuses_softmax) a Softmax: the loss and its gradient are those of the two apart |
 ///
-/// A loss that fuses a Softmax is checked twice, with the outputs as they are and with the outputs as logits.
+/// A loss that fuses a Softmax is checked twice, with the outputs as they are and with the outputs as logits. A panic
+/// fails the check within which it happens.
 ///
 /// # Errors
 ///
@@ -51,7 +55,7 @@ const ELEMENTS: usize = 100;
 ///
 /// # Panics
 ///
-/// If there are not as many targets as outputs.
+/// If there are not as many targets as outputs, or none.
 ///
 /// ```
 /// use plywood::losses::CategoricalCrossentropy;
@@ -59,8 +63,7 @@ const ELEMENTS: usize = 100;
 /// use plywood::testing::check_loss;
 ///
 /// let (outputs, classes) = (array![[0.7, 0.2, 0.1], [0.3, 0.3, 0.4]], array![0_usize, 2]);
-/// let report = check_loss(CategoricalCrossentropy::new(), &outputs, classes)?;
-/// assert!(report.largest_error("gradient") < 1e-6);
+/// println!("{}", check_loss(CategoricalCrossentropy::new(), &outputs, classes)?);
 /// # Ok::<(), plywood::testing::Failure>(())
 /// ```
 pub fn check_loss<L, D>(loss: L, outputs: &Array<f64, D>, targets: impl Into<Targets<f64>>) -> Result<Report, Failure>
@@ -69,16 +72,16 @@ where
     D: Dimension,
 {
     let case = Case { y: outputs.as_standard_layout().into_owned().into_dyn(), targets: targets.into() };
-    assert_eq!(case.batch(), case.targets.len(), "there must be a target for each output");
+    let samples = case.y.shape().first().copied().unwrap_or(0);
+    assert!(samples > 0 && samples == case.targets.len(), "there must be outputs, and a target for each");
     let samples = if case.batch() == 1 { "1 sample".to_owned() } else { format!("{} samples", case.batch()) };
     let mut report =
         Report::new(format!("{} on {}, {samples}", Loss::<f64>::name(&loss), shape_text(&case.y.shape()[1..])));
-    let accepted = case.accepted::<f32>(&loss).and(case.accepted::<f64>(&loss));
-    let refused = accepted.is_err();
-    report.note("targets", accepted);
-    if refused {
+    let check = LossCheck { loss: &loss, from_logits: false };
+    if !report.note("targets", || case.accepted::<f32>(&loss).and(case.accepted::<f64>(&loss))) {
         return report.finish();
     }
+    report.note("other form", || check.other_form::<f32>(&case).and(check.other_form::<f64>(&case)));
     let logits: &[bool] = if Loss::<f64>::fuses_softmax(&loss) { &[false, true] } else { &[false] };
     for &from_logits in logits {
         let check = LossCheck { loss: &loss, from_logits };
@@ -117,6 +120,21 @@ impl Case {
         self.y.len() / self.batch().max(1)
     }
 
+    /// The same outputs with targets in the other form, and what that form is called.
+    fn in_other_form(&self) -> (Self, &'static str) {
+        let (targets, form) = match &self.targets {
+            Targets::Classes(classes) => {
+                let mut rows = ArrayD::zeros(self.y.raw_dim());
+                for (mut row, &class) in rows.outer_iter_mut().zip(classes) {
+                    row.iter_mut().skip(class).take(1).for_each(|value| *value = 1.0);
+                }
+                (Targets::Values(rows), "values")
+            }
+            Targets::Values(_) => (Targets::Classes(Array::zeros(self.batch())), "class indices"),
+        };
+        (Self { targets, ..self.clone() }, form)
+    }
+
     /// One of the samples by itself.
     fn sample(&self, sample: usize) -> Self {
         let slice = Slice::from(sample..sample + 1);
@@ -134,7 +152,7 @@ impl Case {
         }
     }
 
-    fn accepted<T: Scalar>(&self, loss: &impl Loss<T>) -> Result<String, String> {
+    fn accepted<T: Scalar>(&self, loss: &impl Loss<T>) -> Found {
         snake_case("the name", loss.name())?;
         let (output, targets) = (&self.y.shape()[1..], self.targets::<T>());
         loss.check(output, &targets.view()).map_err(|error| error.to_string())?;
@@ -155,35 +173,60 @@ impl Case {
 impl<L: Loss<f32> + Loss<f64>> LossCheck<'_, L> {
     fn run(&self, case: &Case, report: &mut Report) {
         let mode = if self.from_logits { ", from logits" } else { "" };
-        for ((name, narrow), (_, wide)) in self.bits::<f32>(case).into_iter().zip(self.bits::<f64>(case)) {
-            let narrow = narrow.map_err(|problem| format!("f32: {problem}"));
-            report.note(format!("{name}{mode}"), narrow.and(wide.map_err(|problem| format!("f64: {problem}"))));
-        }
-        let mut measure = |name: &str, (losses, dy): (f64, f64), bound| {
-            let of = format!("losses {losses:.1e}, gradient {dy:.1e}");
-            report.measure(format!("{name}{mode}"), losses.max(dy), bound, of);
+        report.note_both(mode, self.bits::<f32>(case), self.bits::<f64>(case));
+        let mut measure = |name: &str, bound, errors: &dyn Fn() -> (f64, f64)| {
+            report.measure(format!("{name}{mode}"), bound, || {
+                let (losses, dy) = errors();
+                Ok((losses.max(dy), format!("losses {losses:.1e}, gradient {dy:.1e}")))
+            });
         };
-        let plain = self.evaluate::<f64>(case, None);
-        measure("weights", self.weights(case, &plain), ROUNDING_BOUND);
-        let narrow = self.evaluate::<f32>(case, None);
-        measure("f32 against f64", narrow.errors(&plain, LEAST_F32), F32_BOUND);
+        let plain = || self.evaluate::<f64>(case, None);
+        measure("weights", ROUNDING_BOUND, &|| self.weights(case, &plain()));
+        let narrow = || self.evaluate::<f32>(case, None);
+        measure("f32 against f64", F32_BOUND, &|| narrow().errors(&plain(), LEAST_F32));
         if self.from_logits {
-            measure("after Softmax", self.after_softmax(case, &plain), ROUNDING_BOUND);
+            measure("after Softmax", ROUNDING_BOUND, &|| self.after_softmax(case, &plain()));
         }
-        let (error, of) = self.gradient(case, &plain);
-        report.measure(format!("gradient of y{mode}"), error, GRADIENT_BOUND, of);
+        report.measure(format!("gradient of y{mode}"), GRADIENT_BOUND, || Ok(self.gradient(case, &plain())));
+    }
+
+    /// Targets in the other form are refused, or evaluated without a panic.
+    fn other_form<T: Scalar>(&self, case: &Case) -> Found
+    where
+        L: Loss<T>,
+    {
+        let (other, form) = case.in_other_form();
+        if self.loss.check(&case.y.shape()[1..], &other.targets::<T>().view()).is_err() {
+            return Ok(format!("{form} are refused"));
+        }
+        let evaluated = attempt(|| Ok(self.evaluate::<T>(&other, None)));
+        evaluated.map(|_| format!("{form} are taken, too")).map_err(|problem| format!("takes {form}, and {problem}"))
     }
 
     fn evaluate<T: Scalar>(&self, case: &Case, weights: Option<&[f64]>) -> Made<T>
     where
         L: Loss<T>,
     {
+        self.evaluate_for(case, &case.targets(), weights)
+    }
+
+    /// The same, with these targets.
+    fn evaluate_for<T: Scalar>(&self, case: &Case, targets: &Targets<T>, weights: Option<&[f64]>) -> Made<T>
+    where
+        L: Loss<T>,
+    {
         let mut dy = ArrayD::from_elem(case.y.raw_dim(), T::nan());
-        let losses = self.losses(case, weights, Some(&mut dy));
+        let losses = self.losses(case, targets, weights, Some(&mut dy));
         Made { losses, dy: dy.into_raw_vec_and_offset().0 }
     }
 
-    fn losses<T: Scalar>(&self, case: &Case, weights: Option<&[f64]>, dy: Option<&mut ArrayD<T>>) -> Vec<T>
+    fn losses<T: Scalar>(
+        &self,
+        case: &Case,
+        targets: &Targets<T>,
+        weights: Option<&[f64]>,
+        dy: Option<&mut ArrayD<T>>,
+    ) -> Vec<T>
     where
         L: Loss<T>,
     {
@@ -192,7 +235,7 @@ impl<L: Loss<f32> + Loss<f64>> LossCheck<'_, L> {
         self.loss.evaluate(LossPass {
             y: case.y.mapv(T::of).view(),
             from_logits: self.from_logits,
-            targets: case.targets().view(),
+            targets: targets.view(),
             weights: weights.as_deref(),
             losses: &mut losses,
             dy: dy.map(|dy| dy.view_mut()),
@@ -201,30 +244,32 @@ impl<L: Loss<f32> + Loss<f64>> LossCheck<'_, L> {
     }
 
     /// What is checked to the last bit.
-    fn bits<T: Scalar>(&self, case: &Case) -> [(&'static str, Result<String, String>); 4]
+    fn bits<T: Scalar>(&self, case: &Case) -> [(&'static str, Found); 5]
     where
         L: Loss<T>,
     {
-        let made = self.evaluate::<T>(case, None);
-        [
-            ("all written", self.all_written(case, &made)),
-            ("repeated", self.evaluate(case, None).same(&made, "again").map(|()| "the same again".to_owned())),
-            ("sample alone", self.sample_alone(case, &made)),
-            ("threads", self.threads::<T>(case)),
-        ]
+        let made = || self.evaluate::<T>(case, None);
+        let checks: [(_, &dyn Fn() -> Found); 5] = [
+            ("all written", &|| self.all_written(case, &made())),
+            ("repeated", &|| made().same(&made(), "again").map(|()| "the same again".to_owned())),
+            ("sample alone", &|| self.sample_alone(case, &made())),
+            ("threads", &|| self.threads::<T>(case)),
+            ("any layout", &|| self.any_layout(case, &made())),
+        ];
+        checks.map(|(name, check)| (name, attempt(check)))
     }
 
-    fn all_written<T: Scalar>(&self, case: &Case, made: &Made<T>) -> Result<String, String>
+    fn all_written<T: Scalar>(&self, case: &Case, made: &Made<T>) -> Found
     where
         L: Loss<T>,
     {
         no_nan("losses", &made.losses)?;
         no_nan("dy", &made.dy)?;
-        same_bits("without the gradient, losses", &self.losses(case, None, None), &made.losses)?;
+        same_bits("without the gradient, losses", &self.losses(case, &case.targets(), None, None), &made.losses)?;
         Ok("losses, and the gradient if asked for".to_owned())
     }
 
-    fn sample_alone<T: Scalar>(&self, case: &Case, made: &Made<T>) -> Result<String, String>
+    fn sample_alone<T: Scalar>(&self, case: &Case, made: &Made<T>) -> Found
     where
         L: Loss<T>,
     {
@@ -242,7 +287,7 @@ impl<L: Loss<f32> + Loss<f64>> LossCheck<'_, L> {
         Ok("as in its batch".to_owned())
     }
 
-    fn threads<T: Scalar>(&self, case: &Case) -> Result<String, String>
+    fn threads<T: Scalar>(&self, case: &Case) -> Found
     where
         L: Loss<T>,
     {
@@ -251,14 +296,31 @@ impl<L: Loss<f32> + Loss<f64>> LossCheck<'_, L> {
         Ok(format!("the same on 1 and on {many}"))
     }
 
-    /// How far weighted losses and gradient are from those without weights, multiplied by them. One of the weights is 0.
+    fn any_layout<T: Scalar>(&self, case: &Case, made: &Made<T>) -> Found
+    where
+        L: Loss<T>,
+    {
+        let targets = match case.targets::<T>() {
+            Targets::Classes(classes) => Targets::Classes(scattered(&classes)),
+            Targets::Values(values) => Targets::Values(scattered(&values)),
+        };
+        self.evaluate_for(case, &targets, None).same(made, "with targets that are not contiguous")?;
+        Ok("the same for targets that are not contiguous".to_owned())
+    }
+
+    /// How far weighted losses and gradient are from those without weights, multiplied by them.
     fn weights(&self, case: &Case, plain: &Made<f64>) -> (f64, f64) {
         let mut weights = Draw::new(0, 0).numbers(case.batch(), [0.25, 2.0], Spacing::Free);
-        weights[case.batch() - 1] = 0.0;
-        let made = self.evaluate::<f64>(case, Some(&weights));
-        let losses: Vec<f64> = plain.losses.iter().zip(&weights).map(|(loss, weight)| loss * weight).collect();
-        let dy: Vec<f64> = plain.dy.iter().enumerate().map(|(i, dy)| dy * weights[i / case.len()]).collect();
-        made.errors(&Made { losses, dy }, 0.0)
+        let mut errors = || {
+            let made = self.evaluate::<f64>(case, Some(&weights));
+            let losses: Vec<f64> = plain.losses.iter().zip(&weights).map(|(loss, weight)| loss * weight).collect();
+            let dy: Vec<f64> = plain.dy.iter().enumerate().map(|(i, dy)| dy * weights[i / case.len()]).collect();
+            // next time one of them, of a single sample the only one, is 0
+            weights[case.batch() - 1] = 0.0;
+            made.errors(&Made { losses, dy }, 0.0)
+        };
+        let (without, with) = (errors(), errors());
+        (without.0.max(with.0), without.1.max(with.1))
     }
 
     /// How far losses and gradient from logits are from those of probabilities that a Softmax makes of them.
@@ -284,23 +346,27 @@ impl<L: Loss<f32> + Loss<f64>> LossCheck<'_, L> {
     fn gradient(&self, case: &Case, made: &Made<f64>) -> (f64, String) {
         let shares = vec![1.0 / case.batch() as f64; case.batch()];
         let differences = Differences { y: &made.losses, weights: &shares, bound: GRADIENT_BOUND };
-        let typical = root_mean_square(made.dy.iter().copied()).max(LEAST / case.batch() as f64);
-        let mut moved = case.clone();
-        let (mut worst, mut kinks) = (0.0_f64, 0);
-        let indices = Draw::new(0, 0).indices(made.dy.len(), ELEMENTS);
-        for &i in &indices {
-            let start = case.y.as_slice().expect("made in standard layout")[i];
-            let put = |moved: &mut Case, y| moved.y.as_slice_mut().expect("made in standard layout")[i] = y;
-            let result = differences.compare(made.dy[i], typical, |step, losses| {
-                put(&mut moved, start + step);
-                *losses = self.losses(&moved, None, None);
-            });
-            put(&mut moved, start);
-            worst = worst.max(result.error);
-            kinks += usize::from(result.kink);
-        }
-        (worst, format!("{} of {} elements, {kinks} on a kink", indices.len(), made.dy.len()))
+        let least = LEAST / case.batch() as f64;
+        let tensor = Tensor { shape: case.y.shape(), gradient: &made.dy, least, elements: ELEMENTS };
+        let (mut moved, targets) = (case.clone(), case.targets());
+        differences.compare_tensor(&tensor, &mut Draw::new(0, 0), |by, losses| {
+            for (i, (to, from)) in moved.y.iter_mut().zip(&case.y).enumerate() {
+                *to = from + by(i);
+            }
+            *losses = self.losses(&moved, &targets, None, None);
+        })
     }
+}
+
+/// The same array in another order of its axes, and with gaps.
+fn scattered<A: Copy, D: Dimension>(array: &Array<A, D>) -> Array<A, D> {
+    let mut shape = array.raw_dim();
+    shape[0] *= 2;
+    let mut indices = array.iter().cycle();
+    let mut scattered = Array::from_shape_simple_fn(shape.f(), || *indices.next().expect("goes round"));
+    scattered.slice_axis_inplace(Axis(0), Slice::new(0, None, 2));
+    scattered.assign(array);
+    scattered
 }
 
 impl<T: Scalar> Made<T> {
@@ -335,9 +401,13 @@ mod tests {
         GradientOfSum,
         DependsOnThreads,
         IgnoresWeights,
+        IgnoresOnlyWeight,
         WrongGradient,
         CoarseF32,
         NoSoftmax,
+        TakesValues,
+        ContiguousTargets,
+        Panics,
     }
 
     /// The sum of squares of what is asked for, as a class or as a row.
@@ -354,7 +424,14 @@ mod tests {
         fn check(&self, output: &[usize], targets: &TargetsView<'_, T>) -> crate::Result<()> {
             match self.fault {
                 Fault::TakesAnyTargets => Ok(()),
-                _ => crate::losses::check_class_targets("faulty", output, targets),
+                Fault::TakesValues if matches!(targets, TargetsView::Values(_)) => Ok(()),
+                _ => {
+                    crate::losses::check_class_targets("faulty", output, targets)?;
+                    match targets {
+                        TargetsView::Classes(_) => Ok(()),
+                        TargetsView::Values(_) => Err(crate::Error::layer("faulty", "only classes")),
+                    }
+                }
             }
         }
 
@@ -364,6 +441,8 @@ mod tests {
 
         fn evaluate(&self, mut pass: LossPass<'_, T>) {
             let TargetsView::Classes(classes) = pass.targets else { panic!("only classes") };
+            assert!(self.fault != Fault::Panics, "there is a fault");
+            assert!(self.fault != Fault::ContiguousTargets || classes.as_slice().is_some());
             let batch = T::of(classes.len() as f64);
             let few = T::of(1e-3);
             let extra = match self.fault {
@@ -375,6 +454,10 @@ mod tests {
             for (sample, &class) in classes.iter().enumerate() {
                 let weight = match self.fault {
                     Fault::IgnoresWeights => T::one(),
+                    // but for 0
+                    Fault::IgnoresOnlyWeight if pass.losses.len() == 1 => {
+                        pass.weights.map_or(T::one(), |weights| weights[0].signum())
+                    }
                     _ => pass.weights.map_or(T::one(), |weights| weights[sample]),
                 };
                 let y = pass.y[[sample, class]];
@@ -409,10 +492,30 @@ mod tests {
             (Fault::WrongGradient, "gradient of y"),
             (Fault::CoarseF32, "f32 against f64"),
             (Fault::NoSoftmax, "after Softmax, from logits"),
+            (Fault::TakesValues, "other form"),
+            (Fault::ContiguousTargets, "any layout"),
+            (Fault::Panics, "all written"),
+            (Fault::Panics, "gradient of y"),
         ] {
             let failed = failed(fault);
             assert!(failed.iter().any(|name| name == check), "{fault:?}: {failed:?}");
         }
+        let failure = check_loss(Faulty { fault: Fault::IgnoresOnlyWeight }, &array![[0.5, 1.5]], array![1_usize]);
+        assert_eq!(failure.unwrap_err().failed().map(|check| check.name.as_str()).collect::<Vec<_>>(), ["weights"]);
+    }
+
+    #[test]
+    fn scattered_arrays_are_equal_and_not_contiguous() {
+        let array = Array::from_shape_fn((2, 3, 4), |(i, j, k)| 100 * i + 10 * j + k);
+        assert_eq!(scattered(&array), array);
+        assert!(scattered(&array).as_slice_memory_order().is_none() && scattered(&array).strides()[0] == 2);
+        assert!(scattered(&array![1, 2, 3]).as_slice().is_none());
+    }
+
+    #[test]
+    #[should_panic(expected = "there must be outputs, and a target for each")]
+    fn no_outputs() {
+        let _ = check_loss(MeanSquaredError, &ndarray::Array2::zeros((0, 3)), ndarray::Array2::zeros((0, 3)));
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use ndarray::{Array, ArrayD, Axis, Dimension};
 
+use super::numbers::relative;
+use super::report::{Found, attempt};
 use super::{Failure, Report};
 use crate::data::Targets;
 use crate::error::shape_text;
@@ -11,6 +13,9 @@ use crate::scalar::Scalar;
 /// How exactly a value has to be that of the same samples in other batches: rounding in `f64` only.
 const BOUND: f64 = 1e-12;
 
+/// How exactly a value in `f32` has to be that of the same predictions in `f64`.
+const F32_BOUND: f64 = 1e-5;
+
 /// Runs a metric through everything it owes, on predictions `[samples, …]` and their targets.
 ///
 /// | what is checked | how |
@@ -18,9 +23,12 @@ const BOUND: f64 = 1e-12;
 /// | targets | [`Metric::check`] takes these, in both types |
 /// | nothing seen | NaN at first and after a reset, and a reset brings back all the rest |
 /// | batches | the same value for all samples at once, one by one, and in the opposite order |
-/// | f32 against f64 | the same value, as long as predictions that differ do so in `f32` |
+/// | f32 against f64 | the same value for the same predictions, all of which `f32` has |
 /// | state | if it has one, it counts on from it after a reset as if it had not been reset |
 /// | NaN | a prediction that is not a number causes no panic |
+///
+/// Values are the same if they differ by no more than rounding does, relative to them or to 1: by 10⁻¹², for `f32` by
+/// 10⁻⁵.
 ///
 /// # Errors
 ///
@@ -55,54 +63,72 @@ where
     let of =
         format!("{} on {}, {samples} samples", Metric::<f64>::name(&metric), shape_text(&predictions.shape()[1..]));
     let mut report = Report::new(of);
-    let narrow_targets = match &targets {
-        Targets::Classes(classes) => Targets::Classes(classes.clone()),
-        Targets::Values(values) => Targets::Values(values.mapv(f32::of)),
-    };
-    let narrow_predictions = predictions.mapv(f32::of);
+    let (narrow_predictions, narrow_targets) = (predictions.mapv(f32::of), of_type(&targets, f32::of));
     let output = &predictions.shape()[1..];
-    let accepted = Metric::<f32>::check(&metric, output, &narrow_targets.view())
-        .and_then(|()| Metric::<f64>::check(&metric, output, &targets.view()));
-    let refused = accepted.is_err();
-    report.note("targets", accepted.map(|()| "taken".to_owned()).map_err(|error| error.to_string()));
-    if refused {
+    let taken = report.note("targets", || {
+        let accepted = Metric::<f32>::check(&metric, output, &narrow_targets.view());
+        let accepted = accepted.and_then(|()| Metric::<f64>::check(&metric, output, &targets.view()));
+        accepted.map(|()| "taken".to_owned()).map_err(|error| error.to_string())
+    });
+    if !taken {
         return report.finish();
     }
 
-    let at_first = Metric::<f64>::value(&metric);
     let all: Vec<usize> = (0..samples).collect();
-    let whole = value(&mut metric, &predictions, &targets, [&*all]);
-    Metric::<f64>::reset(&mut metric);
-    let after_reset = Metric::<f64>::value(&metric);
-    let again = value(&mut metric, &predictions, &targets, [&*all]);
-    report.note(
-        "nothing seen",
+    let at_first = attempt(|| {
+        let at_first = Metric::<f64>::value(&metric);
+        Ok((at_first, value(&mut metric, &predictions, &targets, [&*all])))
+    });
+    let (at_first, whole) = match at_first {
+        Ok(values) => values,
+        Err(problem) => {
+            report.note("value", || Err(problem));
+            return report.finish();
+        }
+    };
+    report.note("nothing seen", || {
+        Metric::<f64>::reset(&mut metric);
+        let after_reset = Metric::<f64>::value(&metric);
+        let again = value(&mut metric, &predictions, &targets, [&*all]);
         match (at_first.is_nan(), after_reset.is_nan(), same(again, whole)) {
             (true, true, true) => Ok("NaN at first and after a reset".to_owned()),
             (false, ..) => Err(format!("{at_first} at first, expected NaN")),
             (_, false, _) => Err(format!("{after_reset} after a reset, expected NaN")),
             _ => Err(format!("{again} after a reset, {whole} before")),
-        },
-    );
-
-    let one_by_one = value(&mut metric, &predictions, &targets, all.chunks(1));
-    let reversed: Vec<usize> = all.iter().rev().copied().collect();
-    let backwards = value(&mut metric, &predictions, &targets, reversed.chunks(3));
-    let error = difference(one_by_one, whole).max(difference(backwards, whole));
-    report.measure("batches", error, BOUND, format!("the value is {whole}"));
-
-    let narrow = value(&mut metric, &narrow_predictions, &narrow_targets, [&*all]);
-    report.measure("f32 against f64", difference(narrow, whole), BOUND, format!("the value is {narrow}"));
-
+        }
+    });
+    report.measure("batches", BOUND, || {
+        let one_by_one = value(&mut metric, &predictions, &targets, all.chunks(1));
+        let reversed: Vec<usize> = all.iter().rev().copied().collect();
+        let backwards = value(&mut metric, &predictions, &targets, reversed.chunks(3));
+        let error = difference(one_by_one, whole).max(difference(backwards, whole));
+        Ok((error, format!("{whole} at once, {one_by_one} one by one, {backwards} in the opposite order")))
+    });
+    report.measure("f32 against f64", F32_BOUND, || {
+        let narrow = value(&mut metric, &narrow_predictions, &narrow_targets, [&*all]);
+        // predictions that are equal in f32 must be so here, too: else what counts them would count others
+        let (predictions, targets) = (narrow_predictions.mapv(f64::from), of_type(&narrow_targets, f64::from));
+        let wide = value(&mut metric, &predictions, &targets, [&*all]);
+        Ok((difference(narrow, wide), format!("{narrow} in f32, {wide} in f64")))
+    });
     if Metric::<f64>::state(&metric).is_some() {
-        report.note("state", counts_on(&mut metric, &predictions, &targets, whole));
+        report.note("state", || counts_on(&mut metric, &predictions, &targets, whole));
     }
-
-    let mut spoiled = predictions;
-    spoiled.index_axis_mut(Axis(0), 0).fill(f64::NAN);
-    let value = value(&mut metric, &spoiled, &targets, [&*all]);
-    report.note("NaN", Ok(format!("with predictions of NaN for the first sample the value is {value}")));
+    report.note("NaN", || {
+        let mut spoiled = predictions.clone();
+        spoiled.index_axis_mut(Axis(0), 0).fill(f64::NAN);
+        let value = value(&mut metric, &spoiled, &targets, [&*all]);
+        Ok(format!("with predictions of NaN for the first sample the value is {value}"))
+    });
     report.finish()
+}
+
+/// Targets in another type.
+fn of_type<T: Scalar, U: Scalar>(targets: &Targets<T>, convert: fn(T) -> U) -> Targets<U> {
+    match targets {
+        Targets::Classes(classes) => Targets::Classes(classes.clone()),
+        Targets::Values(values) => Targets::Values(values.mapv(convert)),
+    }
 }
 
 /// The value for the samples of these indices, batch by batch.
@@ -129,12 +155,7 @@ fn update<T: Scalar>(metric: &mut impl Metric<T>, predictions: &ArrayD<T>, targe
 }
 
 /// Whether a metric that is reset halfway, and given its state back, comes to the same value.
-fn counts_on(
-    metric: &mut impl Metric<f64>,
-    predictions: &ArrayD<f64>,
-    targets: &Targets<f64>,
-    whole: f64,
-) -> Result<String, String> {
+fn counts_on(metric: &mut impl Metric<f64>, predictions: &ArrayD<f64>, targets: &Targets<f64>, whole: f64) -> Found {
     let (first, rest): (Vec<usize>, Vec<usize>) = (0..targets.len()).partition(|sample| 2 * sample < targets.len());
     value(metric, predictions, targets, [&*first]);
     let state = metric.state().ok_or("there is one at some times only")?;
@@ -158,12 +179,9 @@ fn same(a: f64, b: f64) -> bool {
     a == b || a.is_nan() && b.is_nan()
 }
 
+/// How far one value is from the other, relative to it or to 1.
 fn difference(a: f64, b: f64) -> f64 {
-    match (a - b).abs() {
-        _ if same(a, b) => 0.0,
-        difference if difference.is_nan() => f64::INFINITY,
-        difference => difference,
-    }
+    if same(a, b) { 0.0 } else { relative(a - b, b.abs().max(1.0)) }
 }
 
 #[cfg(test)]
@@ -184,6 +202,8 @@ mod tests {
         MeanOfBatches,
         CoarseF32,
         HalfAState,
+        PanicsOnNan,
+        Panics,
     }
 
     /// The mean of all predictions.
@@ -211,6 +231,8 @@ mod tests {
         }
         fn update(&mut self, predictions: ArrayViewD<'_, T>, _: &TargetsView<'_, T>) {
             let sum = predictions.sum().to_f64().unwrap();
+            assert!(self.fault != Fault::PanicsOnNan || !sum.is_nan(), "a prediction is NaN");
+            assert!(self.fault != Fault::Panics, "there is a fault");
             let extra = if self.fault == Fault::CoarseF32 && T::NAME == f32::NAME { 1e-3 } else { 0.0 };
             let count = predictions.len() as f64;
             if self.fault == Fault::MeanOfBatches {
@@ -249,9 +271,52 @@ mod tests {
             (Fault::MeanOfBatches, "batches"),
             (Fault::CoarseF32, "f32 against f64"),
             (Fault::HalfAState, "state"),
+            (Fault::PanicsOnNan, "NaN"),
+            (Fault::Panics, "value"),
         ] {
             let failed = failed(fault);
             assert!(failed.iter().any(|name| name == check), "{fault:?}: {failed:?}");
+        }
+    }
+
+    /// The mean of |y − t|, which `f32` and other batches round in other ways; off by so much in `f32`.
+    #[derive(Debug, Default)]
+    struct MeanAbsoluteError {
+        off: f64,
+        sum: f64,
+        count: f64,
+    }
+
+    impl<T: Scalar> Metric<T> for MeanAbsoluteError {
+        fn name(&self) -> &str {
+            "mean_absolute_error"
+        }
+        fn reset(&mut self) {
+            (self.sum, self.count) = (0.0, 0.0);
+        }
+        fn update(&mut self, predictions: ArrayViewD<'_, T>, targets: &TargetsView<'_, T>) {
+            let TargetsView::Values(targets) = targets else { panic!("only values") };
+            let sum: T = predictions.iter().zip(targets).map(|(&y, &t)| (y - t).abs()).sum();
+            let off = if T::NAME == f32::NAME { self.off } else { 0.0 };
+            self.sum += sum.to_f64().unwrap() + off * predictions.len() as f64;
+            self.count += predictions.len() as f64;
+        }
+        fn value(&self) -> f64 {
+            self.sum / self.count
+        }
+    }
+
+    #[test]
+    fn values_may_be_rounded() {
+        let predictions = ndarray::Array2::from_shape_fn((10, 3), |(i, j)| 0.1 * (3 * i + j) as f64);
+        let targets = predictions.mapv(|y| (7.0 * y).sin());
+        for scale in [1e-3, 1.0, 1e6] {
+            let (predictions, targets) = (&predictions * scale, &targets * scale);
+            let report = check_metric(MeanAbsoluteError::default(), &predictions, targets.clone()).unwrap();
+            assert!(report.largest_error("f32").is_some_and(|error| error > 0.0), "{report}");
+            let off = MeanAbsoluteError { off: 1e-4 * scale.max(1.0), ..MeanAbsoluteError::default() };
+            let failure = check_metric(off, &predictions, targets).unwrap_err();
+            assert_eq!(failure.failed().map(|check| check.name.as_str()).collect::<Vec<_>>(), ["f32 against f64"]);
         }
     }
 }

@@ -26,9 +26,25 @@ impl Spacing {
         }
     }
 
-    /// The nearest number that is allowed, counted from `origin`; one that `f32` has, unless all are allowed.
-    pub(super) fn round(self, value: f64, origin: f64) -> f64 {
-        self.step().map_or(value, |step| f64::from((origin + ((value - origin) / step).round() * step) as f32))
+    /// The nearest number that is allowed, counted from 0; one that `f32` has, unless all are allowed.
+    pub(super) fn round(self, value: f64) -> f64 {
+        self.step().map_or(value, |step| f64::from(((value / step).round() * step) as f32))
+    }
+
+    /// The nearest number that is allowed between the two, counted from `low`, with steps so small that there are at
+    /// least three; one that `f32` has, unless all are allowed.
+    fn round_within(self, value: f64, [low, high]: [f64; 2]) -> f64 {
+        let Some(mut step) = self.step().filter(|_| low < high) else { return value };
+        while 2.0 * step > high - low {
+            step /= 2.0;
+        }
+        let steps = ((value - low) / step).round().min(((high - low) / step).floor());
+        let narrow = (low + steps * step) as f32;
+        match f64::from(narrow) {
+            wide if wide > high => narrow.next_down().into(),
+            wide if wide < low => narrow.next_up().into(),
+            wide => wide,
+        }
     }
 }
 
@@ -52,7 +68,7 @@ impl Draw {
     }
 
     pub(super) fn numbers(&mut self, len: usize, range: [f64; 2], spacing: Spacing) -> Vec<f64> {
-        (0..len).map(|_| spacing.round(self.number(range), range[0])).collect()
+        (0..len).map(|_| spacing.round_within(self.number(range), range)).collect()
     }
 
     /// So many different indices below `len`, or all.
@@ -144,7 +160,17 @@ mod tests {
         assert!(coarse.iter().all(|x| [-1.0, -0.5, 0.0, 0.5, 1.0].contains(x)));
         // counted from the lower bound: what must not be reached is not
         let positive = draw.numbers(500, [0.25, 2.0], Spacing::Coarse);
-        assert!(positive.iter().all(|x| [0.25, 0.75, 1.25, 1.75, 2.25].contains(x)));
+        assert!(positive.iter().all(|x| [0.25, 0.75, 1.25, 1.75].contains(x)));
+        for range in [[0.1, 0.9], [-0.4, 0.1], [0.7, 0.71], [-3.0, -1.0], [1e-3, 1e3]] {
+            for spacing in [Spacing::Free, Spacing::Fine, Spacing::Coarse] {
+                let mut numbers = draw.numbers(500, range, spacing);
+                assert!(numbers.iter().all(|x| (range[0]..=range[1]).contains(x)), "{range:?}, {spacing:?}");
+                numbers.sort_by(f64::total_cmp);
+                numbers.dedup();
+                assert!(numbers.len() >= 3, "{range:?}, {spacing:?}: {numbers:?}");
+            }
+        }
+        assert_eq!(draw.numbers(2, [0.5, 0.5], Spacing::Coarse), [0.5, 0.5]);
         let mut free = draw.numbers(500, [-1.0, 1.0], Spacing::Free);
         free.sort_by(f64::total_cmp);
         free.dedup();

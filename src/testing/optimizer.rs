@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 
 use super::numbers::{Draw, Spacing, largest_error, of_f64, same_bits};
+use super::report::{Found, attempt};
 use super::threads::few_and_many;
 use super::{Failure, Report};
 use crate::optimizers::{MAX_SLOTS, Optimizer, Update, step};
@@ -42,8 +43,7 @@ const F32_BOUND: f64 = 1e-5;
 /// use plywood::optimizers::RMSprop;
 /// use plywood::testing::check_optimizer;
 ///
-/// let report = check_optimizer(RMSprop::default())?;
-/// assert!(report.largest_error("f32 against f64") < 1e-5);
+/// println!("{}", check_optimizer(RMSprop::default())?);
 /// # Ok::<(), plywood::testing::Failure>(())
 /// ```
 pub fn check_optimizer<O>(optimizer: O) -> Result<Report, Failure>
@@ -51,22 +51,17 @@ where
     O: Optimizer<f32> + Optimizer<f64> + Clone,
 {
     let mut report = Report::new(Optimizer::<f64>::name(&optimizer));
-    let settings = accepted::<f32>(&optimizer).and(accepted::<f64>(&optimizer));
-    let refused = settings.is_err();
-    report.note("settings", settings);
-    if refused {
+    if !report.note("settings", || accepted::<f32>(&optimizer).and(accepted::<f64>(&optimizer))) {
         return report.finish();
     }
-    for ((name, narrow), (_, wide)) in bits::<f32, O>(&optimizer).into_iter().zip(bits::<f64, O>(&optimizer)) {
-        let narrow = narrow.map_err(|problem| format!("f32: {problem}"));
-        report.note(name, narrow.and(wide.map_err(|problem| format!("f64: {problem}"))));
-    }
-    let errors = [Start::Zero, Start::Anywhere].map(|start| {
-        let (narrow, wide) = (Run::<f32>::new(&optimizer, start), Run::<f64>::new(&optimizer, start));
-        largest_error(&narrow.whole().parameters, &wide.whole().parameters, 0.0)
+    report.note_both("", bits::<f32, O>(&optimizer), bits::<f64, O>(&optimizer));
+    report.measure("f32 against f64", F32_BOUND, || {
+        let errors = [Start::Zero, Start::Anywhere].map(|start| {
+            let (narrow, wide) = (Run::<f32>::new(&optimizer, start), Run::<f64>::new(&optimizer, start));
+            largest_error(&narrow.whole().parameters, &wide.whole().parameters, 0.0)
+        });
+        Ok((errors[0].max(errors[1]), format!("from 0 {:.1e}, from anywhere {:.1e}", errors[0], errors[1])))
     });
-    let of = format!("from 0 {:.1e}, from anywhere {:.1e}", errors[0], errors[1]);
-    report.measure("f32 against f64", errors[0].max(errors[1]), F32_BOUND, of);
     report.finish()
 }
 
@@ -159,7 +154,7 @@ impl<T: Scalar> State<T> {
     }
 }
 
-fn accepted<T: Scalar>(optimizer: &(impl Optimizer<T> + Optimizer<f64>)) -> Result<String, String> {
+fn accepted<T: Scalar>(optimizer: &(impl Optimizer<T> + Optimizer<f64>)) -> Found {
     Optimizer::<T>::check(optimizer).map_err(|error| error.to_string())?;
     let slots = Optimizer::<T>::slots(optimizer);
     if slots > MAX_SLOTS {
@@ -175,17 +170,18 @@ fn accepted<T: Scalar>(optimizer: &(impl Optimizer<T> + Optimizer<f64>)) -> Resu
 }
 
 /// What is checked to the last bit, and what is true in both types.
-fn bits<T: Scalar, O: Optimizer<T> + Clone>(optimizer: &O) -> [(&'static str, Result<String, String>); 5] {
-    [
-        ("learning rate", learning_rate(optimizer)),
-        ("repeated", repeated(optimizer)),
-        ("pieces", pieces(optimizer)),
-        ("NaN", not_a_number(optimizer)),
-        ("downhill", downhill(optimizer)),
-    ]
+fn bits<T: Scalar, O: Optimizer<T> + Clone>(optimizer: &O) -> [(&'static str, Found); 5] {
+    let checks: [(_, &dyn Fn() -> Found); 5] = [
+        ("learning rate", &|| learning_rate(optimizer)),
+        ("repeated", &|| repeated(optimizer)),
+        ("pieces", &|| pieces(optimizer)),
+        ("NaN", &|| not_a_number(optimizer)),
+        ("downhill", &|| downhill(optimizer)),
+    ];
+    checks.map(|(name, check)| (name, attempt(check)))
 }
 
-fn learning_rate<T: Scalar, O: Optimizer<T> + Clone>(optimizer: &O) -> Result<String, String> {
+fn learning_rate<T: Scalar, O: Optimizer<T> + Clone>(optimizer: &O) -> Found {
     let mut changed = optimizer.clone();
     for rate in [0.25, 0.0] {
         changed.set_learning_rate(rate);
@@ -198,13 +194,13 @@ fn learning_rate<T: Scalar, O: Optimizer<T> + Clone>(optimizer: &O) -> Result<St
     Ok("can be set; at 0 nothing moves".to_owned())
 }
 
-fn repeated<T: Scalar, O: Optimizer<T>>(optimizer: &O) -> Result<String, String> {
+fn repeated<T: Scalar, O: Optimizer<T>>(optimizer: &O) -> Found {
     let run = Run::new(optimizer, Start::Anywhere);
     run.whole().same(&run.whole(), "again")?;
     Ok("the same again".to_owned())
 }
 
-fn pieces<T: Scalar, O: Optimizer<T>>(optimizer: &O) -> Result<String, String> {
+fn pieces<T: Scalar, O: Optimizer<T>>(optimizer: &O) -> Found {
     let run = Run::new(optimizer, Start::Anywhere);
     let whole = run.whole();
     for piece in [1, 7, 16] {
@@ -218,7 +214,7 @@ fn pieces<T: Scalar, O: Optimizer<T>>(optimizer: &O) -> Result<String, String> {
     Ok("whichever they are, the same".to_owned())
 }
 
-fn not_a_number<T: Scalar, O: Optimizer<T>>(optimizer: &O) -> Result<String, String> {
+fn not_a_number<T: Scalar, O: Optimizer<T>>(optimizer: &O) -> Found {
     const AT: usize = 5;
     let mut run = Run::new(optimizer, Start::Anywhere);
     let mut expected = run.whole().parameters;
@@ -232,7 +228,7 @@ fn not_a_number<T: Scalar, O: Optimizer<T>>(optimizer: &O) -> Result<String, Str
     Ok("stays with its parameter".to_owned())
 }
 
-fn downhill<T: Scalar, O: Optimizer<T>>(optimizer: &O) -> Result<String, String> {
+fn downhill<T: Scalar, O: Optimizer<T>>(optimizer: &O) -> Found {
     let run = Run::new(optimizer, Start::Anywhere);
     let height = |parameters: &[T]| parameters.iter().map(|&w| w * w).sum::<T>();
     let mut state = run.first();
@@ -246,7 +242,7 @@ fn downhill<T: Scalar, O: Optimizer<T>>(optimizer: &O) -> Result<String, String>
     if after < before {
         Ok(format!("from {before:.3} to {after:.3}"))
     } else {
-        Err(format!("from {before} to {after}"))
+        Err(format!("from {before} to {after} with a learning rate of {}", optimizer.learning_rate()))
     }
 }
 
@@ -270,6 +266,7 @@ mod tests {
         HidesNan,
         Uphill,
         CoarseF32,
+        Panics,
     }
 
     /// w ← w − lr·g.
@@ -310,6 +307,7 @@ mod tests {
                 Fault::CoarseF32 if T::NAME == f32::NAME => self.rate * 1.0001,
                 _ => self.rate,
             };
+            assert!(self.fault != Fault::Panics, "there is a fault");
             for (w, &g) in piece.parameters.iter_mut().zip(piece.gradients) {
                 if self.fault != Fault::HidesNan || !g.is_nan() {
                     *w -= T::of(rate) * g;
@@ -335,9 +333,12 @@ mod tests {
             (Fault::HidesNan, "NaN"),
             (Fault::Uphill, "downhill"),
             (Fault::CoarseF32, "f32 against f64"),
+            (Fault::Panics, "f32 against f64"),
         ] {
             let failed = failed(fault);
             assert!(failed.iter().any(|name| name == check), "{fault:?}: {failed:?}");
         }
+        let failure = check_optimizer(Faulty { fault: Fault::Uphill, rate: 0.25 }).unwrap_err();
+        assert!(failure.to_string().contains(" with a learning rate of 0.25"), "{failure}");
     }
 }

@@ -1,6 +1,20 @@
 //! What a check found: a line for each thing looked at.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// What a check finds: the words for it, or what is wrong.
+pub(super) type Found<R = String> = Result<R, String>;
+
+/// Looks. A panic is something wrong, too.
+pub(super) fn attempt<R>(look: impl FnOnce() -> Found<R>) -> Found<R> {
+    catch_unwind(AssertUnwindSafe(look)).unwrap_or_else(|panic| {
+        let message = panic.downcast_ref::<&str>().copied();
+        let message = message.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        let lines: Vec<_> = message.unwrap_or("without a message").lines().map(str::trim).collect();
+        Err(format!("panics: {}", lines.join(" ")))
+    })
+}
 
 /// All that was looked at and found to be as it should. It prints as a table, a line a check:
 ///
@@ -49,16 +63,34 @@ impl Report {
         Self { subject: subject.into(), checks: vec![] }
     }
 
-    /// Notes what a check found: `Ok` or `Err` with the words for it.
-    pub(super) fn note(&mut self, name: impl Into<String>, found: Result<String, String>) {
+    /// Notes what a check finds, and tells whether all is well.
+    pub(super) fn note(&mut self, name: impl Into<String>, look: impl FnOnce() -> Found) -> bool {
+        let found = attempt(look);
         let passed = found.is_ok();
         let detail = found.unwrap_or_else(|problem| problem);
         self.checks.push(Check { name: name.into(), passed, detail, error: None });
+        passed
     }
 
-    /// Notes a measured error, which must not be above the bound.
-    pub(super) fn measure(&mut self, name: impl Into<String>, error: f64, bound: f64, of: impl fmt::Display) {
-        let detail = format!("error {error:.1e}, at most {bound:.0e} allowed; {of}");
+    /// Notes what the same checks found in `f32` and in `f64`; `mode` is put after their names.
+    pub(super) fn note_both<const N: usize>(
+        &mut self,
+        mode: &str,
+        narrow: [(&'static str, Found); N],
+        wide: [(&'static str, Found); N],
+    ) {
+        for ((name, narrow), (_, wide)) in narrow.into_iter().zip(wide) {
+            let narrow = narrow.map_err(|problem| format!("f32: {problem}"));
+            self.note(format!("{name}{mode}"), || narrow.and(wide.map_err(|problem| format!("f64: {problem}"))));
+        }
+    }
+
+    /// Notes a measured error, which must not be above the bound, and the words for what was measured.
+    pub(super) fn measure(&mut self, name: impl Into<String>, bound: f64, look: impl FnOnce() -> Found<(f64, String)>) {
+        let (error, detail) = match attempt(look) {
+            Ok((error, of)) => (error, format!("error {error:.1e}, at most {bound:.0e} allowed; {of}")),
+            Err(problem) => (f64::INFINITY, problem),
+        };
         // a NaN is not at most anything
         self.checks.push(Check { name: name.into(), passed: error <= bound, detail, error: Some(error) });
     }
@@ -77,10 +109,21 @@ impl Report {
         &self.checks
     }
 
-    /// The largest error among the checks whose names begin like this; 0 if there is none.
-    pub fn largest_error(&self, name: &str) -> f64 {
+    /// The largest error among the checks whose names begin like this, where NaN counts as infinite; `None` if none of
+    /// them measured one.
+    ///
+    /// ```
+    /// use plywood::layers::ReLU;
+    /// use plywood::testing::check_layer;
+    ///
+    /// let report = check_layer(ReLU::new(), [5])?;
+    /// assert!(report.largest_error("gradient of x").is_some_and(|error| error < 1e-9));
+    /// assert_eq!(report.largest_error("gradient of kernel"), None);
+    /// # Ok::<(), plywood::testing::Failure>(())
+    /// ```
+    pub fn largest_error(&self, name: &str) -> Option<f64> {
         let errors = self.checks.iter().filter(|check| check.name.starts_with(name)).filter_map(|check| check.error);
-        errors.fold(0.0, f64::max)
+        errors.map(|error| if error.is_nan() { f64::INFINITY } else { error }).max_by(f64::total_cmp)
     }
 }
 
@@ -148,17 +191,35 @@ mod tests {
     #[test]
     fn a_report_prints_a_line_a_check() {
         let mut report = Report::new("relu on 5");
-        report.note("plan", Ok("output 5".to_owned()));
-        report.measure("gradient of x", 2.5e-11, 1e-6, "15 elements");
+        assert!(report.note("plan", || Ok("output 5".to_owned())));
+        report.measure("gradient of x", 1e-6, || Ok((2.5e-11, "15 elements".to_owned())));
         let passed = "relu on 5: all 2 checks passed\n  \
                       ok     plan           output 5\n  \
                       ok     gradient of x  error 2.5e-11, at most 1e-6 allowed; 15 elements";
         assert_eq!(report.clone().finish().unwrap().to_string(), passed);
 
-        report.measure("gradient of w", f64::NAN, 1e-6, "3 elements");
+        report.measure("gradient of w", 1e-6, || Ok((f64::NAN, "3 elements".to_owned())));
         let failure = report.finish().unwrap_err();
         assert_eq!(failure.failed().map(|check| check.name.as_str()).collect::<Vec<_>>(), ["gradient of w"]);
         assert!(format!("{failure:?}").starts_with("relu on 5: 1 of 3 checks failed\n"), "{failure:?}");
-        assert_eq!(failure.report().largest_error("gradient of"), 2.5e-11);
+        let report = failure.report();
+        assert_eq!(report.largest_error("gradient of x"), Some(2.5e-11));
+        assert_eq!(report.largest_error("gradient of"), Some(f64::INFINITY));
+        assert_eq!((report.largest_error("plan"), report.largest_error("gradient of b")), (None, None));
+    }
+
+    #[test]
+    fn a_panic_is_a_failed_line() {
+        let mut report = Report::new("relu on 5");
+        assert!(!report.note("plan", || panic!("no plan")));
+        report.note("threads", || panic!("{} threads,\n  too many", 4));
+        report.note("scratch", || std::panic::panic_any(4));
+        report.measure("gradient of x", 1e-6, || panic!("no gradient"));
+        let failure = report.finish().unwrap_err();
+        assert!(failure.report().checks().iter().all(|check| !check.passed));
+        let details: Vec<_> = failure.failed().map(|check| check.detail.as_str()).collect();
+        let messages = ["no plan", "4 threads, too many", "without a message", "no gradient"];
+        assert_eq!(details, messages.map(|message| format!("panics: {message}")));
+        assert_eq!(failure.report().largest_error("gradient"), Some(f64::INFINITY));
     }
 }

@@ -6,7 +6,8 @@ use super::whole::Whole;
 use crate::layers::Layer;
 use crate::scalar::Scalar;
 use crate::testing::LayerRun;
-use crate::testing::numbers::{Spacing, no_nan, same_bits};
+use crate::testing::numbers::{Spacing, no_nan, of_f64, same_bits};
+use crate::testing::report::{Found, attempt};
 use crate::testing::threads::few_and_many;
 
 impl<L: Layer<f32> + Layer<f64> + Clone> LayerCheck<L> {
@@ -20,23 +21,26 @@ impl<L: Layer<f32> + Layer<f64> + Clone> LayerCheck<L> {
     }
 
     /// What is checked to the last bit.
-    pub(super) fn bits<T: Scalar>(&self, draws: bool) -> [(&'static str, Result<String, String>); 8]
+    pub(super) fn bits<T: Scalar>(&self, draws: bool) -> [(&'static str, Found); 10]
     where
         L: Layer<T>,
     {
-        [
-            ("all written", self.all_written::<T>()),
-            ("repeated", self.repeated::<T>()),
-            ("two forwards, one backward", self.two_forwards::<T>()),
-            ("dx on request", self.dx_on_request::<T>()),
-            ("prediction", self.prediction::<T>(draws)),
-            ("sample alone", self.sample_alone::<T>(draws)),
-            ("threads", self.threads::<T>()),
-            ("in one piece", self.in_one_piece::<T>()),
-        ]
+        let checks: [(_, &dyn Fn() -> Found); 10] = [
+            ("all written", &|| self.all_written::<T>()),
+            ("repeated", &|| self.repeated::<T>()),
+            ("two forwards, one backward", &|| self.two_forwards::<T>()),
+            ("dx on request", &|| self.dx_on_request::<T>()),
+            ("prediction", &|| self.prediction::<T>(draws)),
+            ("sample alone", &|| self.sample_alone::<T>(draws)),
+            ("NaN", &|| self.not_a_number::<T>()),
+            ("threads", &|| self.threads::<T>()),
+            ("in one piece", &|| self.in_one_piece::<T>()),
+            ("only reshapes", &|| self.only_reshapes::<T>()),
+        ];
+        checks.map(|(name, check)| (name, attempt(check)))
     }
 
-    fn all_written<T: Scalar>(&self) -> Result<String, String>
+    fn all_written<T: Scalar>(&self) -> Found
     where
         L: Layer<T>,
     {
@@ -51,7 +55,7 @@ impl<L: Layer<f32> + Layer<f64> + Clone> LayerCheck<L> {
         Ok("y, dx and the gradients".to_owned())
     }
 
-    fn repeated<T: Scalar>(&self) -> Result<String, String>
+    fn repeated<T: Scalar>(&self) -> Found
     where
         L: Layer<T>,
     {
@@ -66,7 +70,7 @@ impl<L: Layer<f32> + Layer<f64> + Clone> LayerCheck<L> {
         Ok("at once, and after another batch".to_owned())
     }
 
-    fn two_forwards<T: Scalar>(&self) -> Result<String, String>
+    fn two_forwards<T: Scalar>(&self) -> Found
     where
         L: Layer<T>,
     {
@@ -84,7 +88,7 @@ impl<L: Layer<f32> + Layer<f64> + Clone> LayerCheck<L> {
         Ok("the gradients of the second".to_owned())
     }
 
-    fn dx_on_request<T: Scalar>(&self) -> Result<String, String>
+    fn dx_on_request<T: Scalar>(&self) -> Found
     where
         L: Layer<T>,
     {
@@ -97,7 +101,7 @@ impl<L: Layer<f32> + Layer<f64> + Clone> LayerCheck<L> {
         Ok("without it the same gradients".to_owned())
     }
 
-    fn prediction<T: Scalar>(&self, draws: bool) -> Result<String, String>
+    fn prediction<T: Scalar>(&self, draws: bool) -> Found
     where
         L: Layer<T>,
     {
@@ -112,7 +116,7 @@ impl<L: Layer<f32> + Layer<f64> + Clone> LayerCheck<L> {
         Ok("the output of a training pass".to_owned())
     }
 
-    fn sample_alone<T: Scalar>(&self, draws: bool) -> Result<String, String>
+    fn sample_alone<T: Scalar>(&self, draws: bool) -> Found
     where
         L: Layer<T>,
     {
@@ -122,6 +126,8 @@ impl<L: Layer<f32> + Layer<f64> + Clone> LayerCheck<L> {
         run.spoil();
         run.infer();
         let predicted = elements(run.y());
+        // of the parameters, for each sample: not those of the batch, but the same in either memory
+        let mut gradients: Vec<Vec<T>> = vec![];
         for (in_own_memory, mut run) in [(true, self.run_of::<T>(1).expect("the shape was planned")), (false, run)] {
             let place = if in_own_memory { "in memory of its own" } else { "in the memory of its batch" };
             run.set_batch(1);
@@ -139,13 +145,53 @@ impl<L: Layer<f32> + Layer<f64> + Clone> LayerCheck<L> {
                     let made = Made::by(&mut run);
                     same_bits(&format!("{name} in training"), &made.y, &of_sample(&trained.y))?;
                     same_bits(&format!("of sample {sample} alone {place}, dx"), &made.dx, &of_sample(&trained.dx))?;
+                    if in_own_memory {
+                        gradients.push(made.gradients);
+                    } else {
+                        let name = format!("of sample {sample} alone {place}, gradients");
+                        same_bits(&name, &made.gradients, &gradients[sample])?;
+                    }
                 }
             }
         }
         Ok("as in its batch".to_owned())
     }
 
-    fn threads<T: Scalar>(&self) -> Result<String, String>
+    /// With a sample that is NaN, the others have the bits that they have without.
+    fn not_a_number<T: Scalar>(&self) -> Found
+    where
+        L: Layer<T>,
+    {
+        if self.batch == 1 {
+            return Ok("needs two samples".to_owned());
+        }
+        let mut run = self.loaded::<T>(&self.given(0, Spacing::Free));
+        let trained = Made::by(&mut run);
+        run.spoil();
+        run.infer();
+        let predicted = elements(run.y());
+        for sample in [0, self.batch - 1] {
+            let others = |mut got: Vec<T>, expected: &[T], what: &str| {
+                let len = got.len() / self.batch;
+                let own = sample * len..(sample + 1) * len;
+                got[own.clone()].copy_from_slice(&expected[own]);
+                same_bits(&format!("with sample {sample} NaN, {what}"), &got, expected)
+            };
+            let mut given = self.given(0, Spacing::Free);
+            let len = given.x.len() / self.batch;
+            given.x[sample * len..][..len].fill(f64::NAN);
+            given.load(&mut run);
+            let made = Made::by(&mut run);
+            others(made.y, &trained.y, "y")?;
+            others(made.dx, &trained.dx, "dx")?;
+            run.spoil();
+            run.infer();
+            others(elements(run.y()), &predicted, "y in prediction")?;
+        }
+        Ok("stays with its sample".to_owned())
+    }
+
+    fn threads<T: Scalar>(&self) -> Found
     where
         L: Layer<T>,
     {
@@ -154,8 +200,9 @@ impl<L: Layer<f32> + Layer<f64> + Clone> LayerCheck<L> {
         others.same(&one, &format!("on {many} threads"))?;
         Ok(format!("the same on 1 and on {many}"))
     }
+
     /// A model computes the parts of a layer that splits, others may call the layer itself.
-    fn in_one_piece<T: Scalar>(&self) -> Result<String, String>
+    fn in_one_piece<T: Scalar>(&self) -> Found
     where
         L: Layer<T>,
     {
@@ -169,5 +216,23 @@ impl<L: Layer<f32> + Layer<f64> + Clone> LayerCheck<L> {
         given.load(&mut run);
         Made::by(&mut run).same(&parts, "in one piece")?;
         Ok("as in two parts".to_owned())
+    }
+
+    /// A model does not compute a layer that says it only reshapes.
+    fn only_reshapes<T: Scalar>(&self) -> Found
+    where
+        L: Layer<T>,
+    {
+        if !Layer::<T>::only_reshapes(&self.layer) {
+            return Ok("computes".to_owned());
+        }
+        let given = self.given(0, Spacing::Free);
+        if !given.parameters.is_empty() {
+            return Err(format!("has {} parameters", given.parameters.len()));
+        }
+        let made = Made::by(&mut self.loaded::<T>(&given));
+        same_bits("y", &made.y, &of_f64(&given.x))?;
+        same_bits("dx", &made.dx, &of_f64(&given.dy))?;
+        Ok("x and dy come out as they are".to_owned())
     }
 }

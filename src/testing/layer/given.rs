@@ -46,9 +46,11 @@ impl<L: Layer<f32> + Layer<f64> + Clone> LayerCheck<L> {
     pub(super) fn given(&self, stream: u64, spacing: Spacing) -> Given {
         let mut draw = Draw::new(self.seed, stream);
         let run = self.run_of::<f64>(self.batch).expect("the shape was planned");
-        let parameters = run.parameters().iter();
-        // off what initializers make them, or zeros would hide what they are multiplied by
-        let parameters = parameters.map(|&p| spacing.round(p + draw.number([-0.5, 0.5]), 0.0)).collect();
+        let parameters = match self.parameters {
+            Some(range) => draw.numbers(run.parameters().len(), range, spacing),
+            // off what initializers make them, or zeros would hide what they are multiplied by
+            None => run.parameters().iter().map(|&p| spacing.round(p + draw.number([-0.5, 0.5]))).collect(),
+        };
         let x = draw.numbers(run.x().len(), self.inputs, spacing);
         let dy_spacing = if spacing == Spacing::Coarse { Spacing::Fine } else { spacing };
         Given { x, parameters, dy: draw.numbers(run.y().len(), [-1.0, 1.0], dy_spacing) }

@@ -5,12 +5,10 @@ use std::ops::Range;
 use super::LayerCheck;
 use super::given::{Given, Made};
 use crate::layers::Layer;
-use crate::testing::differences::{Comparison, Differences};
-use crate::testing::numbers::{Draw, Spacing, largest_error, root_mean_square};
+use crate::testing::differences::{Differences, Tensor};
+use crate::testing::numbers::{Draw, Spacing, largest_error};
+use crate::testing::report::{Found, attempt};
 use crate::testing::{LayerRun, Report};
-
-/// Random directions through each tensor along which the derivative is taken, too.
-const DIRECTIONS: usize = 2;
 
 /// What a gradient is taken for at the least when errors are related to it. Differences of numbers of about 1 err by about
 /// 10⁻⁹ with the first step, so smaller gradients could not be compared within 10⁻⁶ of themselves.
@@ -19,44 +17,53 @@ const LEAST: f64 = 1e-2;
 /// The same for `f32`: with a bound of 10⁻⁵ it allows an absolute error of 10⁻⁶, some ten roundings of numbers of about 1.
 const LEAST_F32: f64 = 0.1;
 
-/// How exactly the sum of the gradients of single samples has to be that of the batch: rounding in `f64` only.
-const SUM_BOUND: f64 = 1e-10;
-
 impl<L: Layer<f32> + Layer<f64> + Clone> LayerCheck<L> {
     pub(super) fn gradients(&self, report: &mut Report) {
         for (stream, spacing, numbers) in [(2, Spacing::Free, ""), (3, Spacing::Coarse, ", with equal numbers")] {
-            let given = self.given(stream, spacing);
-            let mut run = self.loaded::<f64>(&given);
-            let made = Made::by(&mut run);
-            let entries = run.layout().entries().to_vec();
-            let x = ("x", None);
-            let parameters = entries.iter().map(|entry| (entry.name(), Some(entry.range())));
-            for (tensor, (name, place)) in std::iter::once(x).chain(parameters).enumerate() {
+            let start = attempt(|| {
+                let given = self.given(stream, spacing);
+                let mut run = self.loaded::<f64>(&given);
+                let made = Made::by(&mut run);
+                Ok((given, run, made))
+            });
+            let (given, mut run, made) = match start {
+                Ok(start) => start,
+                Err(problem) => {
+                    report.note(format!("gradients{numbers}"), || Err(problem));
+                    continue;
+                }
+            };
+            let x = (Place { range: None, shape: run.x().shape().to_vec() }, "x".to_owned());
+            let parameters = run.layout().entries().iter().map(|entry| {
+                let place = Place { range: Some(entry.range()), shape: entry.shape().to_vec() };
+                (place, last_part(entry.name()).to_owned())
+            });
+            let tensors: Vec<_> = std::iter::once(x).chain(parameters).collect();
+            for (tensor, (place, name)) in tensors.into_iter().enumerate() {
                 let mut draw = Draw::new(self.seed, 1000 * stream + tensor as u64);
-                let name = name.rsplit('/').next().unwrap_or_default();
-                let (error, of) = self.gradient(place, &given, &made, &mut run, &mut draw);
-                report.measure(format!("gradient of {name}{numbers}"), error, self.gradient_bound, of);
+                report.measure(format!("gradient of {name}{numbers}"), self.gradient_bound, || {
+                    Ok(self.gradient(&place, &given, &made, &mut run, &mut draw))
+                });
             }
         }
     }
 
-    /// The gradient of the parameters at a place, or of `x`.
     fn gradient(
         &self,
-        place: Option<Range<usize>>,
+        Place { range, shape }: &Place,
         given: &Given,
         made: &Made<f64>,
         run: &mut LayerRun<f64>,
         draw: &mut Draw,
     ) -> (f64, String) {
-        let (start, gradient) = match &place {
-            Some(place) => (&given.parameters[place.clone()], &made.gradients[place.clone()]),
+        let (start, gradient) = match range {
+            Some(range) => (&given.parameters[range.clone()], &made.gradients[range.clone()]),
             None => (&*given.x, &*made.dx),
         };
         let mut outputs = |moved: &dyn Fn(usize) -> f64, outputs: &mut Vec<f64>| {
             let moved = start.iter().enumerate().map(|(i, start)| start + moved(i));
-            match &place {
-                Some(place) => run.parameters_mut()[place.clone()].iter_mut().zip(moved).for_each(|(to, p)| *to = p),
+            match range {
+                Some(range) => run.parameters_mut()[range.clone()].iter_mut().zip(moved).for_each(|(to, p)| *to = p),
                 None => run.x_mut().iter_mut().zip(moved).for_each(|(to, x)| *to = x),
             }
             run.forward();
@@ -64,37 +71,17 @@ impl<L: Layer<f32> + Layer<f64> + Clone> LayerCheck<L> {
             outputs.extend(run.y());
         };
         let differences = Differences { y: &made.y, weights: &given.dy, bound: self.gradient_bound };
-        let typical = root_mean_square(gradient.iter().copied()).max(LEAST);
-
-        let indices = draw.indices(gradient.len(), self.elements);
-        let mut results: Vec<(String, Comparison)> = vec![];
-        for &i in &indices {
-            let result = differences.compare(gradient[i], typical, |step, y| {
-                outputs(&|j| if i == j { step } else { 0.0 }, y);
-            });
-            results.push((format!("at element {i}"), result));
-        }
-        for _ in 0..DIRECTIONS {
-            let direction = draw.numbers(gradient.len(), [-1.0, 1.0], Spacing::Free);
-            let along = gradient.iter().zip(&direction).map(|(g, d)| g * d).sum();
-            let length = direction.iter().map(|d| d * d).sum::<f64>().sqrt();
-            let result = differences.compare(along, typical * length, |step, y| outputs(&|j| step * direction[j], y));
-            results.push(("in a random direction".to_owned(), result));
-        }
+        let tensor = Tensor { shape, gradient, least: LEAST, elements: self.elements };
+        let result = differences.compare_tensor(&tensor, draw, &mut outputs);
         outputs(&|_| 0.0, &mut vec![]);
-
-        let kinks = results.iter().filter(|(_, result)| result.kink).count();
-        let of =
-            format!("{} of {} elements, {DIRECTIONS} directions, {kinks} on a kink", indices.len(), gradient.len());
-        match results.iter().max_by(|(_, a), (_, b)| a.error.total_cmp(&b.error)) {
-            Some((place, worst)) if worst.error > 0.0 => (worst.error, format!("{of}, the largest {place}")),
-            _ => (0.0, of),
-        }
+        result
     }
 
-    pub(super) fn gradients_add_up(&self, report: &mut Report) {
+    pub(super) fn gradients_add_up(&self) -> Found<(f64, String)> {
         let given = self.given(0, Spacing::Fine);
-        let whole = Made::by(&mut self.loaded::<f64>(&given));
+        let mut run = self.loaded::<f64>(&given);
+        let whole = Made::by(&mut run);
+        let tensors = run.layout();
         let mut sum = vec![0.0; whole.gradients.len()];
         let mut run = self.run_of::<f64>(1).expect("the shape was planned");
         for sample in 0..self.batch {
@@ -102,21 +89,42 @@ impl<L: Layer<f32> + Layer<f64> + Clone> LayerCheck<L> {
             let made = Made::by(&mut run);
             sum.iter_mut().zip(&made.gradients).for_each(|(sum, gradient)| *sum += gradient);
         }
-        let error = largest_error(&whole.gradients, &sum, LEAST);
-        let of = format!("{} gradients over {} samples", sum.len(), self.batch);
-        report.measure("gradients add up", error, SUM_BOUND, of);
+        let (error, of) = largest(tensors.entries().iter().map(|entry| {
+            (last_part(entry.name()), largest_error(&whole.gradients[entry.range()], &sum[entry.range()], LEAST))
+        }));
+        let of = if of.is_empty() { "no parameters" } else { &of };
+        Ok((error, format!("{of}, over {} samples", self.batch)))
     }
 
-    pub(super) fn f32_against_f64(&self, report: &mut Report) {
+    pub(super) fn f32_against_f64(&self) -> Found<(f64, String)> {
         let given = self.given(0, Spacing::Fine);
-        let (narrow, wide) = (Made::by(&mut self.loaded::<f32>(&given)), Made::by(&mut self.loaded::<f64>(&given)));
-        let errors = [
-            ("y", largest_error(&narrow.y, &wide.y, LEAST_F32)),
-            ("dx", largest_error(&narrow.dx, &wide.dx, LEAST_F32)),
-            ("gradients", largest_error(&narrow.gradients, &wide.gradients, LEAST_F32)),
-        ];
-        let worst = errors.iter().fold(0.0, |worst: f64, (_, error)| worst.max(*error));
-        let of = errors.map(|(name, error)| format!("{name} {error:.1e}")).join(", ");
-        report.measure("f32 against f64", worst, self.f32_bound, of);
+        let mut run = self.loaded::<f32>(&given);
+        let (narrow, wide) = (Made::by(&mut run), Made::by(&mut self.loaded::<f64>(&given)));
+        let error = |narrow: &[f32], wide: &[f64]| largest_error(narrow, wide, LEAST_F32);
+        let parameters = run.layout().entries().iter().map(|entry| {
+            (last_part(entry.name()), error(&narrow.gradients[entry.range()], &wide.gradients[entry.range()]))
+        });
+        Ok(largest(
+            [("y", error(&narrow.y, &wide.y)), ("dx", error(&narrow.dx, &wide.dx))].into_iter().chain(parameters),
+        ))
     }
+}
+
+/// Where a tensor is: at a range of the parameters, or `x`.
+#[derive(Debug)]
+struct Place {
+    range: Option<Range<usize>>,
+    shape: Vec<usize>,
+}
+
+/// `kernel` of `conv2d/kernel`
+fn last_part(name: &str) -> &str {
+    name.rsplit('/').next().unwrap_or_default()
+}
+
+/// The largest error, and the words for all: each tensor is measured by itself, or a large one would hide a small one.
+fn largest<'a>(errors: impl Iterator<Item = (&'a str, f64)>) -> (f64, String) {
+    let errors: Vec<_> = errors.collect();
+    let of: Vec<_> = errors.iter().map(|(name, error)| format!("{name} {error:.1e}")).collect();
+    (errors.iter().fold(0.0, |largest, (_, error)| largest.max(*error)), of.join(", "))
 }

@@ -8,14 +8,20 @@ mod tests;
 mod whole;
 
 use std::collections::BTreeSet;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+
+#[cfg(feature = "json")]
+use serde::{Serialize, de::DeserializeOwned};
 
 use super::numbers::snake_case;
+use super::report::{Found, attempt};
 use super::threads::on_one_thread;
 use super::{Failure, Report};
 use crate::error::shape_text;
 use crate::layers::{Layer, Phase, Plan, Scratch};
 use crate::scalar::Scalar;
+
+/// How exactly the sum of the gradients of single samples has to be that of the batch: rounding in `f64` only.
+const SUM_BOUND: f64 = 1e-10;
 
 /// Batches whose scratch is compared.
 const SCRATCH_BATCHES: usize = 70;
@@ -30,8 +36,7 @@ const SCRATCH_BATCHES: usize = 70;
 /// use plywood::layers::Conv2D;
 /// use plywood::testing::check_layer;
 ///
-/// let report = check_layer(Conv2D::new(4, 3).strides(2), [6, 7, 3])?;
-/// assert!(report.largest_error("gradient") < 1e-6);
+/// println!("{}", check_layer(Conv2D::new(4, 3).strides(2), [6, 7, 3])?);
 /// # Ok::<(), plywood::testing::Failure>(())
 /// ```
 pub fn check_layer<L>(layer: L, sample: impl Into<Vec<usize>>) -> Result<Report, Failure>
@@ -54,23 +59,29 @@ where
 /// | dx on request | without it, the gradients have the same bits |
 /// | prediction | the bits of the training pass, unless the layer draws random numbers |
 /// | sample alone | the bits it has in its batch: in memory of its own, and in that of a larger batch |
+/// | NaN | a sample that is NaN changes no bit of the others' output and `dx` |
 /// | threads | the same bits on 1 and on 4 |
 /// | in one piece | if the layer [splits](Layer::split), its own passes give the bits of its two parts |
+/// | only reshapes | if the layer [says so](Layer::only_reshapes): no parameters; the bits of `x` and `dy` come out |
 /// | gradient of … | of `x` and of each parameter, against differences in `f64`; see below |
-/// | gradients add up | those of parameters are the sums of those of single samples, within 10⁻¹⁰ |
-/// | f32 against f64 | output and all gradients |
+/// | gradients add up | those of each parameter are the sums of those of single samples, within 10⁻¹⁰ |
+/// | f32 against f64 | output, and the gradient of `x` and of each parameter |
+/// | round trip | if asked for by `round_trip`: written by serde and read, the layer is the same |
 ///
-/// Whatever speaks of bits is checked in both types. A layer draws random numbers if a training pass with another number
-/// gives another output; the checks that compare samples or passes then keep to prediction.
+/// A panic fails the check within which it happens. Whatever speaks of bits is checked in both types. A sample alone
+/// has other gradients of parameters than its batch; they are the same in either memory. A layer draws random numbers
+/// if a training pass with another number gives another output; the checks that compare samples or passes then keep to
+/// prediction.
 ///
 /// # Gradients
 ///
-/// The derivative of Σ dy·y is taken in the direction of up to 100 elements of each tensor, and in two random directions
-/// through all of it, once for numbers that are all different and once for numbers of which many are equal or zero.
-/// Central differences with a step of 10⁻⁴ are compared, relative to the gradient, to the root mean square of the
-/// tensor's gradients, or to 0.01, whichever is largest. Where that does not look good, steps of 10⁻⁵ and 10⁻⁶ are tried,
-/// for a kink of ReLU or of a maximum may lie within the step, and the best counts. Where none is within the bound, the
-/// gradient must lie between the one-sided differences, output by output; the report counts such places.
+/// The derivative of Σ dy·y is taken in the direction of up to 100 elements of each tensor, and in two random
+/// directions through all of it, once for numbers that are all different and once for numbers of which many are equal
+/// or zero. Central differences with a step of 10⁻⁴ are compared, relative to the gradient, to the root mean square of
+/// the tensor's gradients, or to 0.01, whichever is largest. Where that does not look good, steps of 10⁻⁵ and 10⁻⁶ are
+/// tried, for a kink of ReLU or of a maximum may lie within the step, and the best counts. Where none is within the
+/// bound, the gradient must lie between the one-sided differences of the outputs that have a kink there; the report
+/// counts such places.
 ///
 /// # Parameters
 ///
@@ -79,11 +90,10 @@ where
 /// | [`batch`](Self::batch) | 3 | ≥ 1 | samples |
 /// | [`seed`](Self::seed) | 0 | | of all numbers |
 /// | [`inputs`](Self::inputs) | −1 to 1 | | the range that `x` is drawn from |
+/// | [`parameters`](Self::parameters) | what initializers make, ± ½ | | the range that parameters are drawn from |
 /// | [`elements`](Self::elements) | 100 | | elements of each tensor whose derivative is taken |
 /// | [`gradient_bound`](Self::gradient_bound) | 10⁻⁶ | | largest relative error of a gradient in `f64` |
 /// | [`f32_bound`](Self::f32_bound) | 10⁻⁵ | | largest error of `f32`, relative as above, but to at least 0.1 |
-///
-/// Parameters are what the layer's initializers make them, and up to ½ more or less.
 ///
 /// ```
 /// use plywood::layers::Softmax;
@@ -100,6 +110,8 @@ pub struct LayerCheck<L> {
     batch: usize,
     seed: u64,
     inputs: [f64; 2],
+    parameters: Option<[f64; 2]>,
+    round_trip: Option<fn(&L) -> Found>,
     elements: usize,
     gradient_bound: f64,
     f32_bound: f64,
@@ -114,6 +126,8 @@ impl<L: Layer<f32> + Layer<f64> + Clone> LayerCheck<L> {
             batch: 3,
             seed: 0,
             inputs: [-1.0, 1.0],
+            parameters: None,
+            round_trip: None,
             elements: 100,
             gradient_bound: 1e-6,
             f32_bound: 1e-5,
@@ -130,9 +144,42 @@ impl<L: Layer<f32> + Layer<f64> + Clone> LayerCheck<L> {
         Self { seed, ..self }
     }
 
-    /// Sets the range that inputs are drawn from, for a layer that is not defined everywhere.
+    /// Sets the range that inputs are drawn from, for a layer that is not defined everywhere. Differences are taken up
+    /// to 10⁻⁴ outside of it.
     pub fn inputs(self, low: f64, high: f64) -> Self {
         Self { inputs: [low, high], ..self }
+    }
+
+    /// Sets the range that parameters are drawn from, whatever their initializers, for a layer with a logarithm or root
+    /// of one. Differences are taken up to 10⁻⁴ outside of it.
+    pub fn parameters(self, low: f64, high: f64) -> Self {
+        Self { parameters: Some([low, high]), ..self }
+    }
+
+    /// Adds a check that the layer is the same after it was written by serde and read, as in a file of a model.
+    ///
+    /// ```
+    /// use plywood::layers::Dense;
+    /// use plywood::testing::LayerCheck;
+    ///
+    /// let report = LayerCheck::new(Dense::new(4), [7]).round_trip().run()?;
+    /// assert!(report.checks().iter().any(|check| check.name == "round trip"));
+    /// # Ok::<(), plywood::testing::Failure>(())
+    /// ```
+    #[cfg(feature = "json")]
+    pub fn round_trip(self) -> Self
+    where
+        L: PartialEq + Serialize + DeserializeOwned,
+    {
+        let round_trip = |layer: &L| {
+            let written = serde_json::to_string(layer).map_err(|error| error.to_string())?;
+            match serde_json::from_str::<L>(&written) {
+                Ok(read) if read == *layer => Ok(written),
+                Ok(read) => Err(format!("{written} is read as {read:?}, expected {layer:?}")),
+                Err(error) => Err(format!("{written} cannot be read: {error}")),
+            }
+        };
+        Self { round_trip: Some(round_trip), ..self }
     }
 
     /// Sets how many elements of each tensor have their derivative taken: fewer for a layer so large that it would take
@@ -161,31 +208,27 @@ impl<L: Layer<f32> + Layer<f64> + Clone> LayerCheck<L> {
         let kind = Layer::<f64>::kind(&self.layer);
         let samples = if batch == 1 { "1 sample".to_owned() } else { format!("{batch} samples") };
         let mut report = Report::new(format!("{kind} on {}, {samples}, seed {seed}", shape_text(&self.sample)));
-        let plan = match self.plan() {
-            Ok(plan) => plan,
-            Err(problem) => {
-                report.note("plan", Err(problem));
-                return report.finish();
-            }
-        };
-        report.note("plan", Ok(plan_text(&plan)));
-        report.note("hostile shapes", self.hostile_shapes());
-        report.note("scratch", self.scratch::<f32>().and(self.scratch::<f64>()));
-
-        let draws = self.draws_random_numbers();
-        for ((name, narrow), (_, wide)) in self.bits::<f32>(draws).into_iter().zip(self.bits::<f64>(draws)) {
-            let narrow = narrow.map_err(|problem| format!("f32: {problem}"));
-            report.note(name, narrow.and(wide.map_err(|problem| format!("f64: {problem}"))));
+        if !report.note("plan", || self.plan().map(|plan| plan_text(&plan))) {
+            return report.finish();
         }
+        report.note("hostile shapes", || self.hostile_shapes());
+        report.note("scratch", || self.scratch::<f32>().and(self.scratch::<f64>()));
+
+        // if it panics here, it does so in the checks that follow
+        let draws = attempt(|| Ok(self.draws_random_numbers())).unwrap_or(false);
+        report.note_both("", self.bits::<f32>(draws), self.bits::<f64>(draws));
         on_one_thread(|| self.gradients(&mut report));
         if !draws {
-            self.gradients_add_up(&mut report);
+            report.measure("gradients add up", SUM_BOUND, || self.gradients_add_up());
         }
-        self.f32_against_f64(&mut report);
+        report.measure("f32 against f64", self.f32_bound, || self.f32_against_f64());
+        if let Some(round_trip) = self.round_trip {
+            report.note("round trip", || round_trip(&self.layer));
+        }
         report.finish()
     }
 
-    fn plan(&self) -> Result<Plan, String> {
+    fn plan(&self) -> Found<Plan> {
         let (layer, sample) = (&self.layer, &*self.sample);
         let plan = Layer::<f64>::plan(layer, sample).map_err(|error| error.to_string())?;
         let again = Layer::<f64>::plan(layer, sample).map_err(|error| error.to_string())?;
@@ -224,20 +267,21 @@ impl<L: Layer<f32> + Layer<f64> + Clone> LayerCheck<L> {
     }
 
     /// Shapes of other ranks, and sizes whose products overflow.
-    fn hostile_shapes(&self) -> Result<String, String> {
+    fn hostile_shapes(&self) -> Found {
         let rank = self.sample.len();
         let shapes = [vec![], vec![2; rank + 1], vec![usize::MAX; rank], vec![1 << 31; rank], vec![1; rank]];
         for shape in &shapes {
-            catch_unwind(AssertUnwindSafe(|| {
+            attempt(|| {
                 let _ = Layer::<f32>::plan(&self.layer, shape);
                 let _ = Layer::<f64>::plan(&self.layer, shape);
-            }))
-            .map_err(|_| format!("plan panics for samples of shape {}", shape_text(shape)))?;
+                Ok(())
+            })
+            .map_err(|problem| format!("for samples of shape {}, plan {problem}", shape_text(shape)))?;
         }
         Ok(format!("{} shapes, no panic", shapes.len()))
     }
 
-    fn scratch<T: Scalar>(&self) -> Result<String, String>
+    fn scratch<T: Scalar>(&self) -> Found
     where
         L: Layer<T>,
     {

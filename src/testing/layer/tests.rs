@@ -10,8 +10,9 @@ use crate::layers::{Backward, Forward, ParameterSpec, ReLU, ScratchMut};
 use crate::testing::numbers::float;
 
 /// What is wrong with a layer.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 enum Fault {
+    #[default]
     None,
     TwoOfOneName,
     PanicOnHugeShapes,
@@ -30,11 +31,16 @@ enum Fault {
     DyOfFirstSampleOnly,
     OtherInOnePiece,
     CoarseF32,
+    WholeScratch,
+    NanSpreads,
+    SaysThatItOnlyReshapes,
+    Panics,
 }
 
 /// y = w·x², w being one number, and the input is kept in the scratch.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 struct Faulty {
+    #[serde(skip)]
     fault: Fault,
 }
 
@@ -71,6 +77,7 @@ impl<T: Scalar> Layer<T> for Faulty {
             Fault::DependsOnBatch => pass.x.mean().unwrap(),
             Fault::DependsOnThreads => T::of(rayon::current_num_threads() as f64),
             Fault::OtherInOnePiece => few,
+            Fault::NanSpreads => pass.x.sum() * T::zero(),
             Fault::CoarseF32 if T::NAME == f32::NAME => few,
             _ => T::zero(),
         };
@@ -81,6 +88,7 @@ impl<T: Scalar> Layer<T> for Faulty {
             }
         }
         indices[0] = 0;
+        assert!(self.fault != Fault::Panics || pass.training.is_none(), "there is a fault");
     }
 
     fn backward(&self, mut pass: Backward<'_, T>) {
@@ -88,6 +96,7 @@ impl<T: Scalar> Layer<T> for Faulty {
         let xs = &pass.scratch.values[..pass.x.len()];
         let squares: T = xs.iter().zip(&pass.dy).map(|(&x, &dy)| x * x * dy).sum();
         let first = pass.x.shape()[1];
+        let beyond: T = pass.scratch.values[pass.x.len()..].iter().copied().sum();
         let of_first: T = xs.iter().zip(&pass.dy).take(first).map(|(&x, &dy)| x * x * dy).sum();
         let [gradient, ..] = pass.gradients.split_slices::<1>();
         match self.fault {
@@ -96,6 +105,7 @@ impl<T: Scalar> Layer<T> for Faulty {
             Fault::GradientOnlyWithDx if pass.dx.is_none() => gradient[0] = T::zero(),
             Fault::WrongGradient => gradient[0] = squares * T::of(1.00001),
             Fault::DyOfFirstSampleOnly => gradient[0] = of_first,
+            Fault::WholeScratch => gradient[0] = squares + beyond,
             _ => gradient[0] = squares,
         }
         if let Some(dx) = &mut pass.dx {
@@ -112,6 +122,10 @@ impl<T: Scalar> Layer<T> for Faulty {
         // outputs of x² times about 1 are not below 0
         let parts = || [Arc::new(Self { fault: Fault::None }) as _, Arc::new(ReLU::new()) as _];
         (self.fault == Fault::OtherInOnePiece).then(parts)
+    }
+
+    fn only_reshapes(&self) -> bool {
+        self.fault == Fault::SaysThatItOnlyReshapes
     }
 }
 
@@ -141,6 +155,11 @@ fn every_fault_is_found() {
         (Fault::OtherInOnePiece, "in one piece"),
         (Fault::DyOfFirstSampleOnly, "gradients add up"),
         (Fault::CoarseF32, "f32 against f64"),
+        (Fault::WholeScratch, "sample alone"),
+        (Fault::NanSpreads, "NaN"),
+        (Fault::SaysThatItOnlyReshapes, "only reshapes"),
+        (Fault::Panics, "all written"),
+        (Fault::Panics, "gradients"),
     ] {
         let failed = failed(fault);
         assert!(failed.iter().any(|name| name == check), "{fault:?}: {failed:?}");
@@ -202,6 +221,77 @@ fn settings_are_heeded() {
     // all inputs below zero: the output is 0, and so is dx, also with equal numbers
     let report = LayerCheck::new(ReLU::new(), [4]).batch(1).seed(7).inputs(-3.0, -1.0).run().unwrap();
     assert_eq!(report.subject(), "re_lu on 4, 1 sample, seed 7");
-    assert_eq!(report.largest_error("gradient of x"), 0.0);
+    assert_eq!(report.largest_error("gradient of x"), Some(0.0));
     assert!(report.to_string().contains(" 0 on a kink"), "{report}");
+}
+
+#[test]
+fn a_wrong_gradient_is_said_with_its_place() {
+    let failure = LayerCheck::new(Faulty { fault: Fault::WrongDx }, [3]).batch(2).run().unwrap_err();
+    let check = failure.failed().find(|check| check.name == "gradient of x").unwrap();
+    assert!(check.detail.contains("the largest at [1, 2]: got "), "{failure}");
+    let failure = LayerCheck::new(Faulty { fault: Fault::Panics }, [3]).run().unwrap_err();
+    assert!(failure.to_string().contains("panics: there is a fault"), "{failure}");
+}
+
+#[test]
+#[cfg(feature = "json")]
+fn what_is_not_written_is_found() {
+    let check = |fault| LayerCheck::new(Faulty { fault }, [3]).gradient_bound(1e-4).round_trip();
+    check(Fault::None).run().unwrap();
+    let failure = check(Fault::WrongGradient).run().unwrap_err();
+    assert_eq!(failure.failed().map(|check| check.name.as_str()).collect::<Vec<_>>(), ["round trip"]);
+}
+
+/// y = x·ln w and a bias b, whose gradient is a thousand times that of w and that may be wrong in `f32`, or add up
+/// badly.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Logarithm {
+    Right,
+    CoarseF32,
+    NotTheSum,
+}
+
+impl<T: Scalar> Layer<T> for Logarithm {
+    fn kind(&self) -> &'static str {
+        "logarithm"
+    }
+
+    fn plan(&self, input: &[usize]) -> crate::Result<Plan> {
+        let specs = [("w", Initializer::Zeros), ("b", Initializer::Zeros)];
+        let specs = specs.map(|(name, initializer)| ParameterSpec::new(name, [1], initializer));
+        Ok(specs.into_iter().fold(Plan::new(input), Plan::parameter))
+    }
+
+    fn forward(&self, mut pass: Forward<'_, T>) {
+        let [w, b] = pass.parameters.split_slices();
+        pass.y.zip_mut_with(&pass.x, |y, &x| *y = x * w[0].ln() + T::of(1e3) * b[0]);
+    }
+
+    fn backward(&self, pass: Backward<'_, T>) {
+        let [w, _] = pass.parameters.split_slices();
+        let [dw, db] = pass.gradients.split_slices();
+        let sum: T = pass.x.iter().zip(&pass.dy).map(|(&x, &dy)| x * dy).sum();
+        let off = match self {
+            Self::CoarseF32 if T::NAME == f32::NAME => 1e-3,
+            Self::NotTheSum if pass.x.shape()[0] == 1 => 1e-9,
+            _ => 0.0,
+        };
+        dw[0] = sum / w[0] + T::of(off);
+        db[0] = T::of(1e3) * pass.dy.sum();
+        if let Some(mut dx) = pass.dx {
+            dx.zip_mut_with(&pass.dy, |dx, &dy| *dx = dy * w[0].ln());
+        }
+    }
+}
+
+#[test]
+fn parameters_are_kept_in_their_range_and_measured_one_by_one() {
+    let check = |layer| LayerCheck::new(layer, [4]).parameters(0.5, 2.0).gradient_bound(1e-5);
+    check(Logarithm::Right).run().unwrap();
+    assert!(LayerCheck::new(Logarithm::Right, [4]).run().is_err(), "the logarithm of a number below 0");
+    for (layer, name) in [(Logarithm::CoarseF32, "f32 against f64"), (Logarithm::NotTheSum, "gradients add up")] {
+        let failure = check(layer).run().unwrap_err();
+        assert!(failure.failed().all(|check| check.name == name), "{failure}");
+    }
 }
