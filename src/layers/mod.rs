@@ -53,7 +53,8 @@ pub use softmax::Softmax;
 /// - `forward` writes every element of `y`. `backward` writes every element of the gradients and of `dx`: it
 ///   **overwrites**, and never adds to what is there.
 /// - `backward` gets the same `x`, `y` and scratch that `forward` had, so nothing needs to be kept elsewhere.
-/// - Results must not depend on the number of threads; a sample's output must not depend on the rest of its batch.
+/// - Results must not depend on the number of threads; a sample's output and its `dx` must not depend on the rest of
+///   its batch, not even where that is NaN.
 ///
 /// [`check_layer`](crate::testing::check_layer) holds a layer to it, as it does all layers of the crate.
 ///

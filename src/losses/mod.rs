@@ -37,6 +37,8 @@ pub(crate) use targets::check_class_targets;
 /// Each sample has a loss of its own; the loss of a batch is their mean, Σ wᵢ·lᵢ / B for B samples of weight wᵢ (1 unless
 /// given), as in Keras. `evaluate` allocates nothing and gives the same bits for any number of threads.
 ///
+/// [`check_loss`](crate::testing::check_loss) holds a loss to it.
+///
 /// # Example
 ///
 /// The mean absolute error, (1/n)·Σ |y − t|:

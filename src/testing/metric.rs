@@ -58,7 +58,7 @@ where
     D: Dimension,
 {
     let (predictions, targets) = (predictions.clone().into_dyn(), targets.into());
-    let samples = predictions.shape()[0];
+    let samples = predictions.shape().first().copied().unwrap_or(0);
     assert!(samples > 0 && samples == targets.len(), "there must be predictions, and a target for each");
     let of =
         format!("{} on {}, {samples} samples", Metric::<f64>::name(&metric), shape_text(&predictions.shape()[1..]));
