@@ -207,14 +207,12 @@ impl<T: Scalar> SequentialBuilder<T> {
     }
 }
 
-/// Zeros for a prediction, if there is memory for them: inputs that repeat one sample take none.
-fn zeros<T: Scalar>(shape: &[usize]) -> Result<ArrayD<T>> {
-    let too_large = || Error::TooLarge { owner: "predict".to_owned(), what: "the output" };
-    let len = elements(shape).ok_or_else(too_large)?;
+/// So many zeros, if there is memory for them: `vec![T::zero(); n]` would end the program.
+fn zeros<T: Scalar>(len: usize) -> Option<Vec<T>> {
     let mut values = vec![];
-    values.try_reserve_exact(len).map_err(|_| too_large())?;
+    values.try_reserve_exact(len).ok()?;
     values.resize(len, T::zero());
-    Ok(ArrayD::from_shape_vec(shape, values).expect("as many as the shape has"))
+    Some(values)
 }
 
 /// The name of the next layer of a kind: `dense`, `dense_1`, `dense_2`, without those that are taken, as by a layer of
@@ -252,14 +250,11 @@ impl<T: Scalar> Planned<T> {
     /// The model, with parameters drawn from a seed.
     fn draw(self, seed: u64) -> Result<Sequential<T>> {
         let Self { layers, specs, layout } = &self;
-        let mut values = vec![];
-        // `vec![T::zero(); n]` would end the program where a wild size asks for more memory than there is
-        values.try_reserve_exact(layout.len()).map_err(|_| {
+        let mut values = zeros(layout.len()).ok_or_else(|| {
             let largest = layers.iter().max_by_key(|layer| layer.parameters);
             let owner = largest.expect("there are layers").name.clone();
             Error::TooLarge { owner, what: "the parameters" }
         })?;
-        values.resize(layout.len(), T::zero());
         let specs = layers.iter().zip(specs).flat_map(|(layer, specs)| specs.iter().map(|spec| (layer.name(), spec)));
         for (index, (entry, (name, spec))) in layout.entries().iter().zip(specs).enumerate() {
             let mut generator = generator(seed, Purpose::Parameter(index));
@@ -382,7 +377,11 @@ impl<T: Scalar> Sequential<T> {
     /// [`Error::ArrayShape`] if a sample is not of the model's input shape.
     pub fn predict<D: Dimension>(&self, x: &ArrayRef<T, D>) -> Result<ArrayD<T>> {
         let samples = self.check_input("predict", x.shape())?;
-        let mut y = zeros(&[&[samples], self.output_shape()].concat())?;
+        let shape = [&[samples], self.output_shape()].concat();
+        // inputs that repeat one sample take no memory, and may be more than there is memory for
+        let y = elements(&shape).and_then(zeros);
+        let y = y.ok_or_else(|| Error::TooLarge { owner: "predict".to_owned(), what: "the output" })?;
+        let mut y = ArrayD::from_shape_vec(shape, y).expect("as many as the shape has");
         if samples > 0 {
             self.predictor(self.predict_batch().min(samples)).predict_into(x, &mut y)?;
         }
