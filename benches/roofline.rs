@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use models::models;
 use plywood::layers::{Conv2D, Dense, Layer};
-use plywood::model::SequentialBuilder;
+use plywood::model::Sequential;
 use plywood::ndarray::{Array1, ArrayD};
 use plywood::prelude::*;
 use plywood::testing::{LayerRun, instruction_set};
@@ -149,7 +149,7 @@ fn check(name: &str, run: &LayerRun<f32>, dy: &[f32]) {
 }
 
 /// The training step of a model.
-fn step(name: &str, model: SequentialBuilder, batch: usize, pool: &ThreadPool) -> String {
+fn step(name: &str, model: Sequential, batch: usize, pool: &ThreadPool) -> String {
     let model = model.build(1).expect("the shapes fit");
     let shape = [&[batch], model.input_shape()].concat();
     let x = (0..shape.iter().product()).map(|i: usize| (i * 7919 % 101) as f32 / 101.0).collect();

@@ -70,7 +70,7 @@ fn main() -> Outcome {
     Ok(())
 }
 
-fn run(model: Sequential, train: &Dataset, test: &Dataset, fit: &Fit) -> plywood::Result<Trained> {
+fn run(model: Model, train: &Dataset, test: &Dataset, fit: &Fit) -> plywood::Result<Trained> {
     let parameters = model.parameter_count();
     let mut trainer = model.compile(RMSprop::default(), CategoricalCrossentropy::default()).metric(Accuracy::new());
     let history = trainer.fit(train, &fit.clone().verbosity(Verbosity::Progress))?;

@@ -31,7 +31,7 @@ fn main() -> Outcome {
     // layers and weights, for plywood; any reader of safetensors opens the weights
     let file = out.join("model.safetensors");
     model.save(&file)?;
-    let loaded: Sequential = Sequential::load(&file)?;
+    let loaded: Model = Model::load(&file)?;
     assert_eq!(loaded.values(), model.values());
 
     // weights for PyTorch: kernels are permuted, and so are the features of the Dense that takes the flattened images

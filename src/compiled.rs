@@ -12,9 +12,11 @@ use crate::data::Dataset;
 use crate::error::Result;
 use crate::kernels::convolution::Convolution;
 use crate::kernels::dense::DenseKernel;
-use crate::kernels::{elementwise, pooling, softmax};
+use crate::kernels::normalization::ColumnTasks;
+use crate::kernels::{elementwise, normalization, pooling, softmax};
 use crate::losses::{CategoricalCrossentropy, LossPass, MeanSquaredError};
-use crate::model::{Evaluation, Fit, History, Sequential, SequentialBuilder, Trainer};
+use crate::layers::Network;
+use crate::model::{Evaluation, Fit, History, Model, Trainer};
 use crate::optimizers::{Adam, RMSprop, SGD, Update};
 use crate::scalar::Scalar;
 use crate::shape::Geometry;
@@ -109,6 +111,49 @@ compiled! {
     /// Its gradient.
     fn relu_backward(y: &[Self], dy: &[Self], dx: &mut [Self]) = elementwise::relu_gradient;
 
+    /// y = a + b.
+    fn add_slices(a: &[Self], b: &[Self], y: &mut [Self]) = elementwise::add;
+
+    /// sum ← sum + x.
+    fn accumulate(x: &[Self], sum: &mut [Self]) = elementwise::accumulate;
+
+    /// Mean and variance of columns.
+    fn column_mean_and_variance(
+        tasks: &ColumnTasks,
+        x: &[Self],
+        rows: [&mut [Self]; 3],
+        sums: &mut [Self],
+    ) = normalization::column_mean_and_variance;
+
+    /// Columns, normalized.
+    fn normalize_columns(
+        tasks: &ColumnTasks,
+        x: &[Self],
+        mean: &[Self],
+        scale: &[Self],
+        shift: Option<&[Self]>,
+        y: &mut [Self],
+    ) = normalization::normalize_columns;
+
+    /// The sums that the gradients of a normalization of columns need.
+    fn normalization_sums(
+        tasks: &ColumnTasks,
+        x_and_dy: [&[Self]; 2],
+        statistics: [&[Self]; 2],
+        results: [&mut [Self]; 2],
+        sums: &mut [Self],
+    ) = normalization::normalization_sums;
+
+    /// The gradient through a normalization of columns.
+    fn normalization_input_gradient(
+        tasks: &ColumnTasks,
+        x_and_dy: [&[Self]; 2],
+        statistics: [&[Self]; 2],
+        gamma: Option<&[Self]>,
+        sums: [&[Self]; 2],
+        dx: &mut [Self],
+    ) = normalization::normalization_input_gradient;
+
     /// Softmax of rows.
     fn softmax(x: &[Self], y: &mut [Self], n: usize) = softmax::softmax;
 
@@ -140,7 +185,7 @@ compiled! {
     fn adam(optimizer: &Adam, piece: Update<'_, '_, Self>) = Adam::run;
 
     /// A model of layers.
-    fn build(model: SequentialBuilder<Self>, seed: u64) -> Result<Sequential<Self>> = SequentialBuilder::plan_and_draw;
+    fn build(network: Network<Self>, seed: u64) -> Result<Model<Self>> = Model::of;
 
     /// The training loop.
     fn fit(

@@ -14,7 +14,7 @@ use crate::data::IdxProblem;
 /// ```
 /// use plywood::prelude::*;
 ///
-/// fn classifier(classes: usize) -> Result<Sequential> {
+/// fn classifier(classes: usize) -> Result<Model> {
 ///     Sequential::input([784]).add(Dense::new(classes)).add(Softmax::new()).build(42)
 /// }
 /// assert_eq!(classifier(10)?.output_shape(), [10]);

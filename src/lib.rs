@@ -102,6 +102,7 @@ mod compiled;
 pub mod data;
 mod error;
 pub mod initializers;
+mod graph;
 mod kernels;
 pub mod layers;
 pub mod losses;
@@ -122,7 +123,7 @@ pub mod testing;
 
 pub use error::{Error, Result};
 pub use initializers::Initializer;
-pub use model::{Sequential, Trainer};
+pub use model::{Functional, Model, Sequential, Trainer};
 pub use ndarray;
 pub use scalar::Scalar;
 pub use shape::{Padding, Size2D};
@@ -139,10 +140,12 @@ pub use shape::{Padding, Size2D};
 pub mod prelude {
     pub use crate::callbacks::{Callback, Control};
     pub use crate::data::{Dataset, Targets};
-    pub use crate::layers::{Activation, Conv2D, Dense, Flatten, Layer, MaxPooling2D, ReLU, Softmax};
+    pub use crate::layers::{
+        Activation, BatchNormalization, Conv2D, Dense, Flatten, Layer, MaxPooling2D, ReLU, Softmax, Value,
+    };
     pub use crate::losses::{CategoricalCrossentropy, Loss, MeanSquaredError};
     pub use crate::metrics::{Accuracy, Metric};
-    pub use crate::model::{Fit, History, Sequential, Trainer, Verbosity};
+    pub use crate::model::{Fit, Functional, History, Model, Sequential, Trainer, Verbosity};
     pub use crate::optimizers::{Optimizer, RMSprop, SGD};
     pub use crate::{Error, Initializer, Padding, Result, Scalar, Size2D};
 }

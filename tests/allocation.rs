@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use common::{numbers, pool};
 use models::models;
-use plywood::model::SequentialBuilder;
+use plywood::model::Sequential;
 use plywood::ndarray::{Array1, Array2, Axis, Slice};
 use plywood::prelude::*;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -28,12 +28,12 @@ fn allocations(work: impl FnOnce()) -> usize {
     change.allocations + change.reallocations
 }
 
-fn trainer(model: &SequentialBuilder) -> Trainer {
+fn trainer(model: &Sequential) -> Trainer {
     let model = model.clone().build(1).expect("the shapes fit");
     model.compile(RMSprop::default(), CategoricalCrossentropy::new()).metric(Accuracy::new())
 }
 
-fn data(model: &SequentialBuilder, samples: usize) -> Dataset {
+fn data(model: &Sequential, samples: usize) -> Dataset {
     let model = model.clone().build(1).expect("the shapes fit");
     let inputs = numbers(&[&[samples], model.input_shape()].concat(), 1);
     Dataset::new(inputs, Array1::from_shape_fn(samples, |i| i % 10)).expect("as many classes as inputs")
@@ -51,7 +51,7 @@ fn wake_threads() {
 }
 
 /// What steps on batches and on a small one allocate.
-fn in_steps(model: &SequentialBuilder, batch: usize) -> usize {
+fn in_steps(model: &Sequential, batch: usize) -> usize {
     let (whole, rest) = (data(model, batch), data(model, batch / 3));
     let rows = whole.clone().one_hot(10).expect("there are ten classes");
     let mut trainer = trainer(model);
@@ -64,7 +64,7 @@ fn in_steps(model: &SequentialBuilder, batch: usize) -> usize {
 }
 
 /// What predictions of batches, of a small one and of inputs that do not lie in one piece allocate.
-fn in_predictions(model: &SequentialBuilder, batch: usize) -> usize {
+fn in_predictions(model: &Sequential, batch: usize) -> usize {
     let x = data(model, 2 * batch + 3).inputs().clone();
     let model = model.clone().build(1).expect("the shapes fit");
     let mut predictor = model.predictor(batch);
@@ -81,7 +81,7 @@ fn in_predictions(model: &SequentialBuilder, batch: usize) -> usize {
 }
 
 /// What two epochs of so many batches, the last of them small, allocate.
-fn in_epochs(model: &SequentialBuilder, batches: usize) -> usize {
+fn in_epochs(model: &Sequential, batches: usize) -> usize {
     const BATCH: usize = 8;
     let data = data(model, batches * BATCH - 3);
     let mut trainer = trainer(model);

@@ -223,7 +223,7 @@ impl<T: Scalar> Metric<T> for MeanAbsoluteError {
     }
 }
 
-fn model<T: Scalar>() -> Sequential<T> {
+fn model<T: Scalar>() -> Model<T> {
     Sequential::with_input([6])
         .add(Dense::new(16))
         .add(LayerNormalization { epsilon: 1e-3 })

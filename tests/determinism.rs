@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 
 use common::{bits, pool};
 use plywood::data::Mnist;
-use plywood::model::SequentialBuilder;
+use plywood::model::Sequential;
 use plywood::ndarray::{ArrayD, Axis, Slice};
 use plywood::prelude::*;
 use plywood::testing::instruction_set;
@@ -32,14 +32,14 @@ fn digits<T: Scalar>() -> Dataset<T> {
     Dataset::new(inputs, classes.clone()).expect("as many labels as images")
 }
 
-fn dense<T: Scalar>() -> SequentialBuilder<T> {
+fn dense<T: Scalar>() -> Sequential<T> {
     Sequential::with_input([28, 28, 1])
         .add(Flatten::new())
         .add(Dense::new(128).activation(Activation::ReLU))
         .add(Dense::new(10).activation(Activation::Softmax))
 }
 
-fn cnn<T: Scalar>() -> SequentialBuilder<T> {
+fn cnn<T: Scalar>() -> Sequential<T> {
     let convolution = |filters| Conv2D::new(filters, 3).activation(Activation::ReLU);
     Sequential::with_input([28, 28, 1])
         .add(convolution(8))
@@ -53,7 +53,7 @@ fn cnn<T: Scalar>() -> SequentialBuilder<T> {
 }
 
 /// Two epochs of shuffled batches.
-fn trained<T: Scalar>(model: SequentialBuilder<T>, data: &Dataset<T>, seed: u64) -> Sequential<T> {
+fn trained<T: Scalar>(model: Sequential<T>, data: &Dataset<T>, seed: u64) -> Model<T> {
     let model = model.build(seed).expect("the shapes fit");
     let mut trainer = model.compile(RMSprop::default(), CategoricalCrossentropy::new()).metric(Accuracy::new());
     trainer.fit(data, &Fit::epochs(2).batch_size(BATCH)).expect("the data fit the model");
@@ -61,7 +61,7 @@ fn trained<T: Scalar>(model: SequentialBuilder<T>, data: &Dataset<T>, seed: u64)
 }
 
 /// A hash of all weights, and of what the model makes of the data.
-fn digest<T: Scalar>(model: &Sequential<T>, data: &Dataset<T>) -> u64 {
+fn digest<T: Scalar>(model: &Model<T>, data: &Dataset<T>) -> u64 {
     let mut hasher = DefaultHasher::new();
     bits(model.values()).hash(&mut hasher);
     bits(&model.predict(data.inputs()).expect("the data fit the model")).hash(&mut hasher);
@@ -127,7 +127,7 @@ fn processes_and_vector_widths_change_nothing() {
 
 #[test]
 fn a_prediction_does_not_depend_on_its_batch() {
-    fn check<T: Scalar>(model: SequentialBuilder<T>) {
+    fn check<T: Scalar>(model: Sequential<T>) {
         let data = digits::<T>();
         let model = trained(model, &data, 1);
         let in_batches_of = |batch: usize| -> Vec<ArrayD<T>> {
@@ -152,7 +152,7 @@ fn a_prediction_does_not_depend_on_its_batch() {
 fn spelling_changes_nothing() {
     let data = digits::<f32>();
     let images = || Sequential::input([28, 28, 1]);
-    let end = |model: SequentialBuilder| model.add(Flatten::new()).add(Dense::new(10));
+    let end = |model: Sequential| model.add(Flatten::new()).add(Dense::new(10));
     let joined = images().add(Conv2D::new(8, 3).activation(Activation::ReLU)).add(MaxPooling2D::new(2));
     let apart = images().add(Conv2D::new(8, 3)).add(ReLU::new()).add(MaxPooling2D::new(2));
     let behind = images().add(Conv2D::new(8, 3)).add(MaxPooling2D::new(2)).add(ReLU::new());

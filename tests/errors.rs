@@ -10,7 +10,7 @@ use ndarray_rand::rand::{Rng, SeedableRng};
 use plywood::callbacks::{BatchEnd, Callback, Control, CsvLog, EarlyStopping, LearningRateSchedule, TrainBegin};
 use plywood::data::one_hot;
 use plywood::layers::{Backward, Forward, ParameterSpec, Plan};
-use plywood::model::SequentialBuilder;
+use plywood::model::Sequential;
 use plywood::ndarray::{Array1, Array2, Array4, ArrayD, Axis, IxDyn, Slice, array};
 use plywood::optimizers::Adam;
 use plywood::prelude::*;
@@ -21,7 +21,7 @@ fn report(failures: &[String]) {
     assert!(failures.is_empty(), "{} wrong:\n{}", failures.len(), failures.join("\n"));
 }
 
-fn images() -> SequentialBuilder {
+fn images() -> Sequential {
     Sequential::input([3, 4, 2])
 }
 
@@ -387,7 +387,7 @@ type Unfit = (fn() -> Trainer, Targets<f32>, String);
 
 #[test]
 fn losses_and_optimizers_that_do_not_fit() {
-    fn model() -> Sequential {
+    fn model() -> Model {
         Sequential::input([4]).add(Dense::new(3)).build(1).unwrap()
     }
     fn entropy() -> CategoricalCrossentropy {
@@ -683,7 +683,7 @@ fn wild_sizes_of_batches() {
 }
 
 /// A layer with settings of any kind, most of them possible.
-fn any_layer(rng: &mut ChaCha8Rng, model: SequentialBuilder) -> SequentialBuilder {
+fn any_layer(rng: &mut ChaCha8Rng, model: Sequential) -> Sequential {
     let mut size = || match rng.random_range(0..60) {
         0 => 0,
         1 => usize::MAX,
@@ -743,7 +743,7 @@ fn random_models_are_refused_or_work() {
 }
 
 /// Nothing if the model works, an empty text if one of its layers refuses it, and otherwise what is wrong.
-fn use_model(model: SequentialBuilder, batch: usize) -> Result<(), String> {
+fn use_model(model: Sequential, batch: usize) -> Result<(), String> {
     const KINDS: [&str; 6] = ["conv2d", "dense", "flatten", "max_pooling2d", "re_lu", "softmax"];
     let model = match model.build(1) {
         Ok(model) => model,

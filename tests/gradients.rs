@@ -12,7 +12,7 @@ mod common;
 use std::fmt::Debug;
 
 use common::{bits, numbers};
-use plywood::model::SequentialBuilder;
+use plywood::model::Sequential;
 use plywood::ndarray::{Array1, ArrayD};
 use plywood::prelude::*;
 use plywood::testing::LayerRun;
@@ -235,7 +235,7 @@ fn objectives() -> [Objective; 6] {
 }
 
 /// The gradients of a whole model's loss with respect to all of its parameters.
-fn compare_model(builder: SequentialBuilder<f64>, objective: Objective, batch: usize) -> Comparison {
+fn compare_model(builder: Sequential<f64>, objective: Objective, batch: usize) -> Comparison {
     let what = format!("{builder:?}, {objective:?}, batch {batch}: ");
     let model = builder.build(7).expect("the shapes fit");
     let shape = |sample: &[usize]| [&[batch], sample].concat();
@@ -280,13 +280,13 @@ fn compare_model(builder: SequentialBuilder<f64>, objective: Objective, batch: u
     comparison
 }
 
-fn compare_models(cases: &[(SequentialBuilder<f64>, Objective, usize)]) -> Comparison {
+fn compare_models(cases: &[(Sequential<f64>, Objective, usize)]) -> Comparison {
     let compare =
-        |(model, objective, batch): &(SequentialBuilder<f64>, _, _)| compare_model(model.clone(), *objective, *batch);
+        |(model, objective, batch): &(Sequential<f64>, _, _)| compare_model(model.clone(), *objective, *batch);
     cases.par_iter().map(compare).reduce(Comparison::default, Comparison::and)
 }
 
-fn input(sample: impl Into<Vec<usize>>) -> SequentialBuilder<f64> {
+fn input(sample: impl Into<Vec<usize>>) -> Sequential<f64> {
     Sequential::with_input(sample)
 }
 

@@ -56,7 +56,7 @@ fn keras_file(config: &[u8], weights: &[u8]) -> Vec<u8> {
     zipped(&[("config.json", config), ("model.weights.h5", weights)], CompressionMethod::Stored)
 }
 
-fn problem(result: Result<Sequential>) -> String {
+fn problem(result: Result<Model>) -> String {
     match result {
         Err(Error::Format { format: "Keras model", problem, .. }) => problem,
         other => panic!("{other:?} is not a problem with a Keras model"),
@@ -74,8 +74,8 @@ fn difference<T: Scalar>(got: &ArrayD<T>, expected: &ArrayD<T>) -> f64 {
     })
 }
 
-fn predicts_as_in_keras<T: Scalar + Element>(name: &str, tolerance: f64) -> Sequential<T> {
-    let model = Sequential::<T>::load_keras(golden(&format!("{name}.keras"))).unwrap();
+fn predicts_as_in_keras<T: Scalar + Element>(name: &str, tolerance: f64) -> Model<T> {
+    let model = Model::<T>::load_keras(golden(&format!("{name}.keras"))).unwrap();
     let mut predictions = Npz::open(golden("predictions.npz")).unwrap();
     let x: ArrayD<T> = predictions.read(&format!("{name}/x")).unwrap();
     let y: ArrayD<T> = predictions.read(&format!("{name}/y")).unwrap();
@@ -85,7 +85,7 @@ fn predicts_as_in_keras<T: Scalar + Element>(name: &str, tolerance: f64) -> Sequ
     // and again after it has been written and read here
     let path = scratch(&format!("{name}-again.keras"));
     model.save_keras(&path).unwrap();
-    let again = Sequential::<T>::load_keras(&path).unwrap();
+    let again = Model::<T>::load_keras(&path).unwrap();
     assert_eq!(again.values(), model.values());
     assert_eq!(descriptions(&again), descriptions(&model));
     fs::remove_file(path).unwrap();
@@ -93,7 +93,7 @@ fn predicts_as_in_keras<T: Scalar + Element>(name: &str, tolerance: f64) -> Sequ
 }
 
 /// The layers with all their settings.
-fn descriptions<T: Scalar>(model: &Sequential<T>) -> Vec<String> {
+fn descriptions<T: Scalar>(model: &Model<T>) -> Vec<String> {
     model.layers().iter().map(|layer| format!("{}: {:?}", layer.name(), layer.layer())).collect()
 }
 
@@ -133,16 +133,16 @@ fn golden_files_predict_as_in_keras() {
 
 #[test]
 fn a_model_in_another_type_is_told_so() {
-    let problem = problem(Sequential::load_keras(golden("float64.keras")));
+    let problem = problem(Model::load_keras(golden("float64.keras")));
     assert!(
         problem.ends_with("has dtype=\"float64\", expected \"float32\"; load it as Sequential::<f64>"),
         "{problem}"
     );
-    assert!(Sequential::<f64>::load_keras(golden("trained.keras")).is_err());
+    assert!(Model::<f64>::load_keras(golden("trained.keras")).is_err());
     // a policy of float32, but weights of float64
     let config = String::from_utf8(member("float64.keras", "config.json")).unwrap().replace("float64", "float32");
     let bytes = keras_file(config.as_bytes(), &member("float64.keras", "model.weights.h5"));
-    let problem = self::problem(Sequential::load_keras(file("dtype.keras", &bytes)));
+    let problem = self::problem(Model::load_keras(file("dtype.keras", &bytes)));
     assert_eq!(problem, "its weights of conv2d/kernel are numbers of 8 bytes, expected float32");
 }
 
@@ -152,7 +152,7 @@ fn what_the_crate_has_not_is_named() {
     assert_eq!(cases.len(), 20);
     for case in cases {
         let bytes = keras_file(case["config"].to_string().as_bytes(), b"");
-        let problem = problem(Sequential::load_keras(file("unsupported.keras", &bytes)));
+        let problem = problem(Model::load_keras(file("unsupported.keras", &bytes)));
         let (layer, option) = (case["layer"].as_str().unwrap(), case["option"].as_str().unwrap());
         let names_layer = layer.is_empty() || problem.contains(&format!("layer {layer:?} ("));
         assert!(names_layer && problem.contains(option) && problem.contains("expected") | problem.contains("plywood"));
@@ -161,7 +161,7 @@ fn what_the_crate_has_not_is_named() {
     let config = String::from_utf8(member("without_input.keras", "config.json")).unwrap();
     let config = config.replace("\"units\": 2", "\"units\": 2, \"sparsity\": 0.5");
     let bytes = keras_file(config.as_bytes(), &member("without_input.keras", "model.weights.h5"));
-    let problem = problem(Sequential::load_keras(file("option.keras", &bytes)));
+    let problem = problem(Model::load_keras(file("option.keras", &bytes)));
     assert_eq!(
         problem,
         "layer \"dense_1\" (Dense) has sparsity=0.5, expected no such option: plywood does not know it"
@@ -170,21 +170,21 @@ fn what_the_crate_has_not_is_named() {
 
 #[test]
 fn weights_as_python_objects_are_told_so() {
-    let problem = problem(Sequential::load_keras(golden("weights_in_npz.keras")));
+    let problem = problem(Model::load_keras(golden("weights_in_npz.keras")));
     assert!(problem.contains("model.weights.npz, which holds Python objects"), "{problem}");
 }
 
 // Keras stores neither so. A packed kernel is read all the same; nothing outside the file ever is.
 #[test]
 fn kernels_stored_otherwise() {
-    let expected: Sequential = Sequential::load_keras(golden("without_input.keras")).unwrap();
-    assert_eq!(Sequential::<f32>::load_keras(golden("packed.keras")).unwrap().values(), expected.values());
-    let external = problem(Sequential::load_keras(golden("external.keras")));
+    let expected: Model = Model::load_keras(golden("without_input.keras")).unwrap();
+    assert_eq!(Model::<f32>::load_keras(golden("packed.keras")).unwrap().values(), expected.values());
+    let external = problem(Model::load_keras(golden("external.keras")));
     assert!(external.contains("external raw data file '/dev/zero' could not be resolved"), "{external}");
-    let link = problem(Sequential::load_keras(golden("external_link.keras")));
+    let link = problem(Model::load_keras(golden("external_link.keras")));
     assert_eq!(link, "its weights of dense are [\"1\"], expected [\"0\", \"1\"]");
     // within the file a link leads to what is there
-    assert_eq!(Sequential::<f32>::load_keras(golden("soft_link.keras")).unwrap().values(), expected.values());
+    assert_eq!(Model::<f32>::load_keras(golden("soft_link.keras")).unwrap().values(), expected.values());
 }
 
 #[derive(Debug)]
@@ -226,7 +226,7 @@ fn an_old_file_stays_until_the_new_one_is_there() {
     models[0].save_keras(&path).unwrap();
     assert_eq!(fs::read(&path).unwrap(), first, "the same model gives the same bytes");
     models[1].save_keras(&path).unwrap();
-    assert_eq!(Sequential::<f32>::load_keras(&path).unwrap().values(), models[1].values());
+    assert_eq!(Model::<f32>::load_keras(&path).unwrap().values(), models[1].values());
     assert!(matches!(models[1].save_keras(env!("CARGO_TARGET_TMPDIR")), Err(Error::Io { .. })));
 }
 
@@ -251,12 +251,12 @@ fn panics() -> &'static AtomicUsize {
 #[test]
 fn a_changed_byte_never_gives_another_model() {
     let whole = fs::read(golden("without_input.keras")).unwrap();
-    let expected: Sequential = Sequential::load_keras(golden("without_input.keras")).unwrap();
+    let expected: Model = Model::load_keras(golden("without_input.keras")).unwrap();
     let mut refused = 0;
     for (i, flip) in (0..whole.len()).map(|i| (i, if i % 2 == 0 { 0xff } else { 1 << (i / 2 % 8) })) {
         let mut changed = whole.clone();
         changed[i] ^= flip;
-        match Sequential::<f32>::load_keras(file("changed.keras", &changed)) {
+        match Model::<f32>::load_keras(file("changed.keras", &changed)) {
             Ok(model) => {
                 assert_eq!(model.values(), expected.values(), "byte {i}");
                 assert_eq!(descriptions(&model), descriptions(&expected), "byte {i}");
@@ -272,7 +272,7 @@ fn a_changed_byte_never_gives_another_model() {
 fn a_file_cut_short_anywhere_is_an_error() {
     let whole = fs::read(golden("without_input.keras")).unwrap();
     for length in (0..whole.len()).step_by(3).chain(whole.len() - 500..whole.len()) {
-        problem(Sequential::load_keras(file("cut.keras", &whole[..length])));
+        problem(Model::load_keras(file("cut.keras", &whole[..length])));
     }
 }
 
@@ -285,7 +285,7 @@ fn damaged_weights_with_sound_checksums_are_errors() {
     for golden in ["without_input.keras", "packed.keras"] {
         let whole = member(golden, "model.weights.h5");
         let load =
-            |weights: &[u8]| match Sequential::<f32>::load_keras(file("hdf5.keras", &keras_file(&config, weights))) {
+            |weights: &[u8]| match Model::<f32>::load_keras(file("hdf5.keras", &keras_file(&config, weights))) {
                 Ok(_) => 0,
                 Err(Error::Format { .. }) => 1,
                 Err(other) => panic!("{golden}: {other}"),
@@ -332,7 +332,7 @@ fn a_file_that_lies_costs_no_memory() {
     #[cfg(target_os = "linux")]
     let before = peak_of_memory();
     let problem =
-        |config: &str| problem(Sequential::load_keras(file("lie.keras", &keras_file(config.as_bytes(), &weights))));
+        |config: &str| problem(Model::load_keras(file("lie.keras", &keras_file(config.as_bytes(), &weights))));
     for units in [1 << 31, 1 << 40] {
         let problem = problem(&dense(units));
         assert!(problem.ends_with(&format!("for {} parameters", 5 * units)), "{problem}");
@@ -374,14 +374,14 @@ fn zip_bombs_are_not_unpacked() {
     let bombs = bombs.map(|members| zipped(&members, CompressionMethod::Deflated));
     drop(nothing);
     for bomb in bombs {
-        let problem = problem(Sequential::load_keras(file("bomb.keras", &bomb)));
+        let problem = problem(Model::load_keras(file("bomb.keras", &bomb)));
         assert!(problem.contains("bytes, expected at most") || problem.contains("a zip bomb"), "{problem}");
     }
     // a compressed file that is none
     let members =
         [("config.json", &sound[..]), ("model.weights.h5", &member("without_input.keras", "model.weights.h5"))];
     let path = file("deflated.keras", &zipped(&members, CompressionMethod::Deflated));
-    assert_eq!(Sequential::<f32>::load_keras(path).unwrap().parameter_count(), 23);
+    assert_eq!(Model::<f32>::load_keras(path).unwrap().parameter_count(), 23);
 }
 
 #[test]
@@ -393,7 +393,7 @@ fn what_is_there_twice_is_an_error() {
     {
         assert!(text.contains(once));
         let bytes = keras_file(text.replacen(once, twice, 1).as_bytes(), &weights);
-        let problem = problem(Sequential::load_keras(file("twice.keras", &bytes)));
+        let problem = problem(Model::load_keras(file("twice.keras", &bytes)));
         assert!(problem.contains("is there twice"), "{problem}");
     }
     let members = [("config.json", &config[..]), ("model.weights.h5", &weights), ("model.weights.h6", &weights)];
@@ -401,7 +401,7 @@ fn what_is_there_twice_is_an_error() {
     while let Some(at) = bytes.windows(16).position(|name| name == b"model.weights.h6") {
         bytes[at + 15] = b'5';
     }
-    let problem = problem(Sequential::load_keras(file("twice.keras", &bytes)));
+    let problem = problem(Model::load_keras(file("twice.keras", &bytes)));
     assert_eq!(problem, "two of its members have the same name");
 }
 
@@ -438,13 +438,13 @@ fn texts_that_are_no_configuration_are_errors() {
         &layer(&format!("{input},{{\"class_name\":\"\u{1f600}é\",\"config\":{{}}}}")),
     ];
     for text in texts {
-        problem(Sequential::load_keras(file("text.keras", &keras_file(text.as_bytes(), b""))));
+        problem(Model::load_keras(file("text.keras", &keras_file(text.as_bytes(), b""))));
     }
-    problem(Sequential::load_keras(file("text.keras", &keras_file(b"\xff\xfe", b""))));
-    problem(Sequential::load_keras(file("text.keras", &zipped(&[], CompressionMethod::Stored))));
-    problem(Sequential::load_keras(file("text.keras", &member("trained.keras", "model.weights.h5"))));
+    problem(Model::load_keras(file("text.keras", &keras_file(b"\xff\xfe", b""))));
+    problem(Model::load_keras(file("text.keras", &zipped(&[], CompressionMethod::Stored))));
+    problem(Model::load_keras(file("text.keras", &member("trained.keras", "model.weights.h5"))));
     for path in ["no/such/file.keras", env!("CARGO_TARGET_TMPDIR")] {
-        assert!(matches!(Sequential::<f32>::load_keras(path), Err(Error::Io { .. })));
+        assert!(matches!(Model::<f32>::load_keras(path), Err(Error::Io { .. })));
     }
 }
 
@@ -474,7 +474,7 @@ fn interop() {
             x.to_shape(shape).unwrap().into_owned()
         };
 
-        let theirs: Sequential = Sequential::load_keras(folder.join(format!("keras_{name}.keras"))).unwrap();
+        let theirs: Model = Model::load_keras(folder.join(format!("keras_{name}.keras"))).unwrap();
         assert_eq!(theirs.parameter_count(), model.parameter_count());
         let expected: ArrayD<f32> = read_npy(folder.join(format!("keras_{name}.npy"))).unwrap();
         let got = theirs.predict(&of_input(&images)).unwrap();

@@ -177,7 +177,7 @@ fn a_writer_that_is_dropped_leaves_what_was_there() {
     assert_eq!(left.len(), 1, "{left:?}");
 }
 
-fn model<T: Scalar>(seed: u64) -> Sequential<T> {
+fn model<T: Scalar>(seed: u64) -> Model<T> {
     Sequential::with_input([4, 4, 1])
         .add(Conv2D::new(2, 3))
         .add(Flatten::new())

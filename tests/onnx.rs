@@ -25,7 +25,7 @@ fn numbers<T: Scalar>(index: usize) -> T {
 }
 
 /// A small model for every layer with every option, and for every way in which layers follow one another.
-fn cases<T: Scalar>() -> Vec<(&'static str, Sequential<T>)> {
+fn cases<T: Scalar>() -> Vec<(&'static str, Model<T>)> {
     let (relu, softmax) = (Activation::ReLU, Activation::Softmax);
     let input = |shape: &[usize]| Sequential::<T>::with_input(shape);
     let asymmetric = Padding::Explicit { top: 2, bottom: 0, left: 1, right: 3 };
@@ -100,7 +100,7 @@ fn cases<T: Scalar>() -> Vec<(&'static str, Sequential<T>)> {
         .collect()
 }
 
-fn inputs<T: Scalar>(model: &Sequential<T>) -> ArrayD<T> {
+fn inputs<T: Scalar>(model: &Model<T>) -> ArrayD<T> {
     let shape = IxDyn(&[&[3], model.input_shape()].concat());
     let count = shape.size();
     ArrayD::from_shape_vec(shape, (0..count).map(|i| numbers(5 * i + 11)).collect()).expect("as many numbers")
@@ -121,7 +121,7 @@ impl Drop for Temporary {
     }
 }
 
-fn exported<T: Scalar>(model: &Sequential<T>, test: &str) -> Vec<u8> {
+fn exported<T: Scalar>(model: &Model<T>, test: &str) -> Vec<u8> {
     let file = Temporary::new(test);
     model.export_onnx(&file.0).expect("every layer of the crate can be exported");
     std::fs::read(&file.0).expect("it has just been written")

@@ -83,7 +83,7 @@ impl Reference {
         }
     }
 
-    fn build<T: Scalar>(self) -> Sequential<T> {
+    fn build<T: Scalar>(self) -> Model<T> {
         let model = Sequential::<T>::with_input([28, 28, 1]);
         let model = match self {
             Self::Dense => model.add(Flatten::new()).add(Dense::new(512).activation(Activation::ReLU)),
@@ -118,7 +118,7 @@ impl Reference {
     }
 
     /// The model with weights as `f32` has them, which is what the others get.
-    fn rounded<T: Scalar>(self) -> Sequential<T> {
+    fn rounded<T: Scalar>(self) -> Model<T> {
         let mut model = self.build::<T>();
         let weights = self.build::<f32>();
         model.values_mut().iter_mut().zip(weights.values()).for_each(|(to, &from)| *to = T::of(f64::from(from)));

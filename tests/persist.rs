@@ -68,7 +68,7 @@ fn crc32(bytes: &[u8]) -> u32 {
     })
 }
 
-fn every_layer<T: Scalar>() -> Sequential<T> {
+fn every_layer<T: Scalar>() -> Model<T> {
     let padding = Padding::Explicit { top: 1, bottom: 0, left: 2, right: 1 };
     Sequential::<T>::with_input([9, 8, 2])
         .add(Conv2D::new(3, (3, 2)).strides((2, 1)).padding(padding).bias(false))
@@ -89,7 +89,7 @@ fn every_layer<T: Scalar>() -> Sequential<T> {
         .unwrap()
 }
 
-fn assert_same<T: Scalar>(loaded: &Sequential<T>, model: &Sequential<T>) {
+fn assert_same<T: Scalar>(loaded: &Model<T>, model: &Model<T>) {
     assert_eq!(bits(loaded.values()), bits(model.values()));
     assert_eq!(loaded.layout(), model.layout());
     assert_eq!((loaded.seed(), loaded.input_shape()), (model.seed(), model.input_shape()));
@@ -106,7 +106,7 @@ fn a_loaded_model_is_the_saved_one() {
     model.values_mut()[1] = -0.0;
     let narrow = path("narrow.safetensors");
     model.save(&narrow).unwrap();
-    assert_same(&Sequential::load(&narrow).unwrap(), &model);
+    assert_same(&Model::load(&narrow).unwrap(), &model);
     let bytes = fs::read(&narrow).unwrap();
     model.save(&narrow).unwrap();
     assert_eq!(fs::read(&narrow).unwrap(), bytes, "the same model gives the same bytes");
@@ -114,12 +114,12 @@ fn a_loaded_model_is_the_saved_one() {
     let wide = every_layer::<f64>();
     let wide_path = path("wide.safetensors");
     wide.save(&wide_path).unwrap();
-    assert_same(&Sequential::load(&wide_path).unwrap(), &wide);
+    assert_same(&Model::load(&wide_path).unwrap(), &wide);
 
     // 32 bits fit into 64, and not the other way round
-    let widened = Sequential::<f64>::load(&narrow).unwrap();
+    let widened = Model::<f64>::load(&narrow).unwrap();
     assert_eq!(widened.values(), model.values().iter().map(|&value| f64::from(value)).collect::<Vec<_>>());
-    let error = problem(Sequential::<f32>::load(&wide_path));
+    let error = problem(Model::<f32>::load(&wide_path));
     assert!(error.contains("has numbers of type F64, expected F32 for a model of float32; load it into"), "{error}");
     problem(model.load_weights(&wide_path));
     model.load_weights_with(&wide_path, LoadWeights::new().round(true)).unwrap();
@@ -202,7 +202,7 @@ fn weights_of_others_are_loaded_by_name() {
         let error = problem(model.load_weights_with(write(name, &[tensor]), loose));
         assert!(error.starts_with(expected), "{error}");
     }
-    let error = problem(Sequential::<f32>::load(&partial));
+    let error = problem(Model::<f32>::load(&partial));
     assert!(error.starts_with("it says nothing of a model's layers"), "{error}");
     assert!(matches!(model.load_weights("/no/such/file"), Err(Error::Io { .. })));
 }
@@ -249,16 +249,16 @@ fn layers_of_other_crates_have_names_in_files() {
     assert!(!path.exists());
     let custom = CustomLayers::new().layer::<Scale>("scale");
     model.save_with(&path, &custom).unwrap();
-    assert_same(&Sequential::load_with(&path, &custom).unwrap(), &model);
+    assert_same(&Model::load_with(&path, &custom).unwrap(), &model);
     assert_eq!(
-        problem(Sequential::<f32>::load(&path)),
+        problem(Model::<f32>::load(&path)),
         "layer 1: it is of another crate, by the name of \"scale\"; say what that is with CustomLayers and load_with"
     );
     // a name of the crate's own is no way around
     let dense = CustomLayers::new().layer::<Scale>("Dense");
     model.save_with(&path, &dense).unwrap();
-    assert_same(&Sequential::load_with(&path, &dense).unwrap(), &model);
-    problem(Sequential::<f32>::load(&path));
+    assert_same(&Model::load_with(&path, &dense).unwrap(), &model);
+    problem(Model::<f32>::load(&path));
     #[derive(Debug, Clone, Serialize, Deserialize)]
     struct Other {
         gain: f64,
@@ -273,7 +273,7 @@ fn layers_of_other_crates_have_names_in_files() {
         fn forward(&self, _: Forward<'_, f32>) {}
         fn backward(&self, _: Backward<'_, f32>) {}
     }
-    let error = problem(Sequential::load_with(&path, &CustomLayers::new().layer::<Other>("Dense")));
+    let error = problem(Model::load_with(&path, &CustomLayers::new().layer::<Other>("Dense")));
     assert!(error.starts_with("layer 1: \"Dense\": missing field `gain`") || error.contains("gain"), "{error}");
 }
 
@@ -301,14 +301,14 @@ fn refused(name: &str, bytes: &[u8]) {
             other => panic!("{name}, {way}: {other:?}"),
         }
     };
-    load("load", &mut || Sequential::<f32>::load(&path).map(drop));
+    load("load", &mut || Model::<f32>::load(&path).map(drop));
     load("load_weights", &mut || model.load_weights(&path));
     load("load_checkpoint", &mut || trainer.load_checkpoint(&path));
     assert_eq!(bits(model.values()), before, "{name}");
     assert_eq!(bits(trainer.model().values()), before, "{name}");
 }
 
-fn small() -> Sequential {
+fn small() -> Model {
     Sequential::input([2]).add(Dense::new(2)).build(5).unwrap()
 }
 
@@ -391,7 +391,7 @@ fn hostile_headers_are_refused() {
     // a file of a terabyte that has no bytes
     let sparse = path("sparse");
     File::create(&sparse).unwrap().set_len(1 << 40).unwrap();
-    let (result, bytes) = allocated(|| Sequential::<f32>::load(&sparse));
+    let (result, bytes) = allocated(|| Model::<f32>::load(&sparse));
     problem(result);
     assert!(bytes < 32 * 1024, "{bytes}");
     fs::remove_file(sparse).unwrap();
@@ -424,21 +424,21 @@ fn hostile_model_files_are_refused() {
     ] {
         // those that leave the tensors as they are do load as weights
         let path = file("described", &bytes);
-        let error = Sequential::<f32>::load(&path).unwrap_err();
+        let error = Model::<f32>::load(&path).unwrap_err();
         let error = if let Error::Format { problem, .. } = error { problem } else { error.to_string() };
         assert!(error.starts_with(expected), "got {error}, expected {expected}");
     }
     // a layer that says it has a terabyte of weights, and one of which nothing is said twice
     let (result, bytes) = allocated(|| {
         let bytes = changed(|d| d["layers"][0]["units"] = json!(1_u64 << 36));
-        Sequential::<f32>::load(file("terabyte", &bytes))
+        Model::<f32>::load(file("terabyte", &bytes))
     });
     assert!(problem(result).starts_with("\"dense/kernel\" has the shape"));
     assert!(bytes < 64 * 1024, "{bytes}");
     let (mut header, data) = parts(&good);
     let twice = header["__metadata__"]["plywood"].as_str().unwrap().replace("\"units\":2", "\"units\":3,\"units\":2");
     header["__metadata__"]["plywood"] = json!(twice);
-    let error = problem(Sequential::<f32>::load(file("twice", &with_header(&header.to_string(), data))));
+    let error = problem(Model::<f32>::load(file("twice", &with_header(&header.to_string(), data))));
     assert!(error.contains("\"units\" is there twice"), "{error}");
 
     // one byte changed anywhere: an error, or the same model
@@ -448,7 +448,7 @@ fn hostile_model_files_are_refused() {
             let mut bytes = good.clone();
             bytes[at] ^= flip;
             let path = file("flipped", &bytes);
-            if let Ok(loaded) = Sequential::<f32>::load(&path) {
+            if let Ok(loaded) = Model::<f32>::load(&path) {
                 assert_same(&loaded, &small());
             }
             let _ = model.load_weights(&path);
@@ -542,6 +542,6 @@ fn hostile_checkpoints_are_refused() {
     }
     let expected = "it is a checkpoint; use Trainer::load_checkpoint";
     let path = file("as-model", &good);
-    assert_eq!(problem(Sequential::<f32>::load(&path)), expected);
+    assert_eq!(problem(Model::<f32>::load(&path)), expected);
     assert_eq!(problem(small().load_weights(&path)), expected);
 }

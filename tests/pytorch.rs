@@ -38,7 +38,7 @@ impl Drop for Temporary {
 }
 
 /// `Small` of `tools/interop_torch.py`.
-fn small<T: Scalar>() -> Sequential<T> {
+fn small<T: Scalar>() -> Model<T> {
     let relu = Activation::ReLU;
     Sequential::<T>::with_input([8, 9, 2])
         .add(Conv2D::new(3, (3, 2)).activation(relu))
@@ -125,7 +125,7 @@ fn layouts_are_those_of_pytorch() {
 }
 
 /// The names under which a model is saved.
-fn saved_names<T: Scalar>(model: &Sequential<T>, names: &ModuleNames, test: &str) -> Vec<String> {
+fn saved_names<T: Scalar>(model: &Model<T>, names: &ModuleNames, test: &str) -> Vec<String> {
     let file = Temporary::new(test);
     model.save_pytorch(&file.0, names).unwrap();
     let mut names = TensorFile::read(&file.0).names();
@@ -184,7 +184,7 @@ fn linear_tensors<T: Scalar>(leave_out: &str, prefix: &str) -> Tensors {
     tensors
 }
 
-fn linear_model() -> Sequential {
+fn linear_model() -> Model {
     Sequential::input([3]).add(Dense::new(2).activation(Activation::ReLU)).add(Dense::new(1)).build(1).unwrap()
 }
 

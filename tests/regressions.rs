@@ -190,7 +190,7 @@ fn log_of_0() {
 }
 
 /// A model of one layer, from one feature.
-fn line() -> Sequential<f64> {
+fn line() -> Model<f64> {
     let dense = Dense::new(1).kernel_initializer(Initializer::Ones);
     Sequential::<f64>::with_input([1]).add(dense).build(0).unwrap()
 }

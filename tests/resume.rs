@@ -500,7 +500,7 @@ fn only_a_trainer_made_in_the_same_way_takes_a_checkpoint() {
     model(8).save(&path).unwrap_err();
     Sequential::input([1]).add(Dense::new(1)).build(0).unwrap().save(&path).unwrap();
     let error = trainer().load_checkpoint(&path).unwrap_err().to_string();
-    assert!(error.ends_with("it is a model file; use Sequential::load or load_weights"), "{error}");
+    assert!(error.ends_with("it is a model file; use Model::load or load_weights"), "{error}");
     let mut load = on_batch_end(|trainer: &mut Trainer, _| {
         trainer.load_checkpoint(&path).unwrap_err();
     });

@@ -21,7 +21,7 @@ fn data<T: Scalar>(samples: usize) -> Dataset<T> {
     Dataset::new(numbers(&[samples, 4], 1), classes).expect("as many classes as inputs")
 }
 
-fn classifier<T: Scalar>() -> Sequential<T> {
+fn classifier<T: Scalar>() -> Model<T> {
     Sequential::with_input([4])
         .add(Dense::new(8).activation(Activation::ReLU))
         .add(Dense::new(3).activation(Activation::Softmax))
@@ -41,7 +41,7 @@ fn batch(data: &Dataset<f64>, positions: &[usize]) -> (ArrayD<f64>, Array1<usize
 }
 
 /// Each sample's loss −ln p, and whether its class is the most probable, with the model as it is.
-fn losses_and_hits(model: &Sequential<f64>, (x, classes): &(ArrayD<f64>, Array1<usize>)) -> Vec<(f64, bool)> {
+fn losses_and_hits(model: &Model<f64>, (x, classes): &(ArrayD<f64>, Array1<usize>)) -> Vec<(f64, bool)> {
     let p = model.predict(x).expect("the data fit the model");
     let sample = |(p, &class): (ArrayViewD<'_, f64>, _)| {
         let hit = p.iter().enumerate().all(|(k, &other)| k == class || other < p[[class]]);
@@ -306,7 +306,7 @@ const fn assert_send_sync<T: Send + Sync>() {}
 
 const _: () = {
     assert_send_sync::<Sequential>();
-    assert_send_sync::<Sequential<f64>>();
+    assert_send_sync::<Model<f64>>();
     assert_send_sync::<NamedLayer>();
     assert_send_sync::<Dataset>();
     assert_send_sync::<Error>();

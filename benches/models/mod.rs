@@ -1,10 +1,10 @@
 //! The two models of the examples, as benches and tests measure them.
 
-use plywood::model::SequentialBuilder;
+use plywood::model::Sequential;
 use plywood::prelude::*;
 
 /// Name, model and batch size of each.
-pub(crate) fn models() -> [(&'static str, SequentialBuilder, usize); 2] {
+pub(crate) fn models() -> [(&'static str, Sequential, usize); 2] {
     let convolution = |filters| Conv2D::new(filters, 3).activation(Activation::ReLU);
     let dense = Sequential::input([784])
         .add(Dense::new(512).activation(Activation::ReLU))

@@ -121,6 +121,15 @@ impl Convolution {
         Self { pool: Some(pool), ..self }
     }
 
+    /// The convolution with a ReLU after it.
+    pub(crate) fn with_relu(self) -> Self {
+        Self { relu: true, ..self }
+    }
+
+    pub(crate) fn is_pooled(&self) -> bool {
+        self.pool.is_some()
+    }
+
     /// Multiply-adds that an output of the convolution takes.
     fn depth(&self) -> usize {
         self.geometry.size[0] * self.geometry.size[1] * self.geometry.input[2]

@@ -26,6 +26,31 @@ pub(crate) fn relu<T: Scalar>(x: &[T], y: &mut [T]) {
     });
 }
 
+/// y = a + b.
+pub(crate) fn add<T: Scalar>(a: &[T], b: &[T], y: &mut [T]) {
+    let tasks = y.len().div_ceil(MIN_ELEMENTS);
+    each_task(0..tasks, Chunks::new(y, MIN_ELEMENTS), &|task, y| {
+        let range = task * MIN_ELEMENTS..task * MIN_ELEMENTS + y.slice.len();
+        let (a, b) = (&a[range.clone()], &b[range]);
+        vectorized(
+            #[inline(always)]
+            || y.slice.iter_mut().zip(a).zip(b).for_each(|((y, &a), &b)| *y = a + b),
+        );
+    });
+}
+
+/// sum ← sum + x.
+pub(crate) fn accumulate<T: Scalar>(x: &[T], sum: &mut [T]) {
+    let tasks = sum.len().div_ceil(MIN_ELEMENTS);
+    each_task(0..tasks, Chunks::new(sum, MIN_ELEMENTS), &|task, sum| {
+        let x = &x[task * MIN_ELEMENTS..][..sum.slice.len()];
+        vectorized(
+            #[inline(always)]
+            || sum.slice.iter_mut().zip(x).for_each(|(sum, &x)| *sum += x),
+        );
+    });
+}
+
 /// dx = dy where y > 0, zero elsewhere (so the derivative at 0 is 0).
 pub(crate) fn relu_gradient<T: Scalar>(y: &[T], dy: &[T], dx: &mut [T]) {
     let tasks = dx.len().div_ceil(MIN_ELEMENTS);

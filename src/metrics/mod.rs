@@ -105,7 +105,7 @@ pub trait Metric<T: Scalar = f32>: Debug + Send {
     fn reset(&mut self);
 
     /// Looks at a batch of predictions and its targets. Predictions are what the model puts out, as
-    /// [`predict`](crate::Sequential::predict) gives it: `[batch, classes]` of a classifier, probabilities if it ends in
+    /// [`predict`](crate::Model::predict) gives it: `[batch, classes]` of a classifier, probabilities if it ends in
     /// Softmax.
     ///
     /// # Panics

@@ -6,12 +6,14 @@ use std::ops::Range;
 use ndarray::{Axis, Slice};
 
 use super::gather::slice_targets;
-use super::sequential::Sequential;
+use super::model::Model;
 use super::state::State;
 use super::trainer::{Trainer, check_names, in_pool};
-use super::workspace::{computed_stages, finish_softmax, mean};
+use super::predictor::Predictor;
+use super::workspace::{finish_softmax, mean};
 use crate::data::{Batches, Dataset};
 use crate::error::{Error, Result};
+use crate::graph::heads::Heads;
 use crate::losses::{Loss, LossPass};
 use crate::metrics::Metric;
 use crate::scalar::Scalar;
@@ -146,17 +148,18 @@ impl<T: Scalar> Trainer<T> {
 
 /// On samples of data that has been checked.
 fn evaluate_batches<T: Scalar>(
-    model: &Sequential<T>,
+    model: &Model<T>,
     loss: &dyn Loss<T>,
     data: &Dataset<T>,
     samples: Range<usize>,
     weights: Option<&[T]>,
     metrics: &mut [&mut dyn Metric<T>],
 ) -> Result<Evaluation> {
-    let (stages, from_logits) = computed_stages(model, loss);
+    let heads = Heads::new(model.graph(), |_| loss.fuses_softmax());
+    let from_logits = heads.from_logits[0];
     let batch_size = model.predict_batch().min(samples.len());
-    let mut predictor = model.predictor(batch_size);
-    let output = model.extents().1;
+    let mut predictor = Predictor::up_to(model, &heads, batch_size);
+    let output = model.batch_shapes().1;
     let (mut y, mut losses) = (vec![T::zero(); output.len(batch_size)], vec![T::zero(); batch_size]);
     metrics.iter_mut().for_each(|metric| metric.reset());
     let mut sum = 0.0;
@@ -164,7 +167,7 @@ fn evaluate_batches<T: Scalar>(
         let range = samples.start + batch.start..samples.start + batch.end;
         let slice = Slice::from(range.clone());
         let x = data.inputs().slice_axis(Axis(0), slice);
-        predictor.predict_stages(stages, x, output.view_mut(&mut y, batch.len()))?;
+        predictor.predict_views(x, output.view_mut(&mut y, batch.len()))?;
         let targets = slice_targets(data.targets(), slice);
         let losses = &mut losses[..batch.len()];
         loss.evaluate(LossPass {

@@ -13,25 +13,25 @@
 //! # Ok::<(), plywood::Error>(())
 //! ```
 
-mod aligned;
 mod curve;
 mod evaluation;
 mod fit;
+mod functional;
 mod gather;
 mod history;
-mod parameters;
+#[expect(clippy::module_inception, reason = "the type that the module is about")]
+mod model;
+mod planned;
 pub(crate) mod position;
 mod predictor;
 mod run;
 mod sequential;
-mod stage;
 pub(crate) mod state;
 mod summary;
 mod timing;
 mod trainer;
 mod workspace;
 
-pub(crate) use aligned::Aligned;
 pub use evaluation::Evaluation;
 #[cfg(feature = "plot")]
 pub(crate) use fit::Validation;
@@ -41,10 +41,14 @@ pub use history::History;
 #[cfg(feature = "plot")]
 pub(crate) use history::write;
 pub(crate) use history::{csv_header, csv_line};
-pub use parameters::{Block, BlockMut, Entry, Layout};
+pub use functional::Functional;
+pub use model::{Model, NamedLayer};
 pub use predictor::Predictor;
-pub use sequential::{NamedLayer, Sequential, SequentialBuilder};
-pub(crate) use stage::{Extent, Scratchpad};
+pub use sequential::Sequential;
+pub(crate) use planned::Planned;
+
+pub use crate::graph::Layout;
+pub use crate::layers::{Block, BlockMut, Entry};
 pub use state::{State, StateValue};
 pub use summary::Summary;
 #[cfg(feature = "plot")]

@@ -1,23 +1,28 @@
 //! Predicting without allocating.
 
+use std::ops::Deref;
+use std::sync::Arc;
+
 use ndarray::{ArrayRef, ArrayViewD, ArrayViewMutD, Axis, Dimension, Slice};
 
-use super::aligned::Aligned;
-use super::sequential::Sequential;
-use super::stage::{Scratchpad, Stage};
+use super::model::Model;
 use super::trainer::in_pool;
 use crate::error::{Error, Result, shape_text};
+use crate::graph::executor::{Executor, Io, Purpose};
+use crate::graph::heads::Heads;
+use crate::kernels::aligned::Aligned;
 use crate::kernels::parallel::MIN_PASS;
-use crate::layers::{Forward, Phase};
+use crate::layers::Phase;
 use crate::scalar::Scalar;
 
 /// Multiply-adds from which on prediction goes into the thread pool as a whole, and not pass by pass. Less would take
 /// longer to hand over than to compute.
-const ALONE: usize = 2 * MIN_PASS;
+const MIN_POOL_WORK: usize = 2 * MIN_PASS;
 
 /// A model ready to predict: parameters packed, all memory made.
 ///
-/// It borrows the model, so the parameters it has packed cannot change under it. Each thread makes its own.
+/// It holds the model, by reference or in an [`Arc`], so the parameters it has packed cannot change under it. Each thread
+/// makes its own.
 ///
 /// ```
 /// use plywood::ndarray::Array2;
@@ -30,57 +35,56 @@ const ALONE: usize = 2 * MIN_PASS;
 /// assert!((y.sum() - 1.0).abs() < 1e-6);
 /// # Ok::<(), plywood::Error>(())
 /// ```
+///
+/// In a struct, as a server keeps it. To put another model in its place takes one line:
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use plywood::model::Predictor;
+/// use plywood::prelude::*;
+///
+/// struct Worker {
+///     predictor: Predictor,
+/// }
+///
+/// let model = |seed| Sequential::input([4]).add(Dense::new(2)).build(seed);
+/// let mut worker = Worker { predictor: Predictor::new(Arc::new(model(1)?), 1) };
+/// let mut scores = [0.0; 2];
+/// worker.predictor.predict_slice(&[1.0, 2.0, 3.0, 4.0], &mut scores)?;
+///
+/// worker.predictor = Predictor::new(Arc::new(model(2)?), 1);
+/// # Ok::<(), plywood::Error>(())
+/// ```
 #[derive(Debug)]
-pub struct Predictor<'m, T: Scalar = f32> {
-    model: &'m Sequential<T>,
+pub struct Predictor<T: Scalar = f32, M: Deref<Target = Model<T>> = Arc<Model<T>>> {
+    model: M,
     batch: usize,
-    prepared: Vec<Aligned<T>>,
-    memory: Memory<T>,
-}
-
-/// What a batch passes through.
-#[derive(Debug)]
-struct Memory<T> {
+    executor: Executor<T>,
     /// The input of a batch that does not lie in one piece.
-    input: Aligned<T>,
-    /// Outputs of stages, in turn.
-    between: [Aligned<T>; 2],
-    scratch: Scratchpad<T>,
+    copy: Aligned<T>,
 }
 
-/// The packed parameters of all stages.
-pub(crate) fn prepare_all<T: Scalar>(model: &Sequential<T>, stages: &[Stage<T>], prepared: &mut [Aligned<T>]) {
-    for (stage, prepared) in stages.iter().zip(prepared) {
-        let prepared = prepared.as_mut_slice();
-        if !prepared.is_empty() {
-            let block = model.layout().block(stage.owner, model.values());
-            stage.layer.prepare(stage.input.sample(), block, prepared);
-        }
+impl<T: Scalar, M: Deref<Target = Model<T>>> Predictor<T, M> {
+    /// Creates one for up to `batch` samples at a time, at least 1.
+    pub fn new(model: M, batch: usize) -> Self {
+        let batch = model.batch_within_memory(batch);
+        let heads = Heads::plain(model.graph());
+        Self::up_to(model, &heads, batch)
     }
-}
 
-/// Room for the packed parameters of all stages.
-pub(crate) fn prepared_memory<T: Scalar>(stages: &[Stage<T>]) -> Vec<Aligned<T>> {
-    stages.iter().map(|stage| Aligned::new(stage.layer.prepared_len(stage.input.sample()))).collect()
-}
+    /// One that computes up to other values than the model's outputs, each with as many elements.
+    pub(crate) fn up_to(model: M, heads: &Heads, batch: usize) -> Self {
+        let (bound, outputs, runs) = (model.bound(), &heads.values[..], &heads.runs[..]);
+        let mut executor = Executor::new(bound, Purpose { batch, phase: Phase::Inference, outputs, runs });
+        executor.prepare(bound);
+        let copy = Aligned::new(model.batch_shapes().0.len(batch));
+        Self { model, batch, executor, copy }
+    }
 
-impl<'m, T: Scalar> Predictor<'m, T> {
-    pub(crate) fn new(model: &'m Sequential<T>, batch: usize) -> Self {
-        let stages = model.stages();
-        let mut prepared = prepared_memory(stages);
-        prepare_all(model, stages, &mut prepared);
-        // what the last stage puts out goes to the caller; the first writes into the second buffer
-        let between = &stages[..stages.len().saturating_sub(1)];
-        let widest = |parity: usize| {
-            let outputs = between.iter().skip(parity).step_by(2);
-            outputs.map(|stage| stage.output.len(batch)).max().unwrap_or(0)
-        };
-        let memory = Memory {
-            input: Aligned::new(model.extents().0.len(batch)),
-            between: [Aligned::new(widest(1)), Aligned::new(widest(0))],
-            scratch: Scratchpad::for_stages(stages, batch, Phase::Inference),
-        };
-        Self { model, batch, prepared, memory }
+    /// Returns the model.
+    pub fn model(&self) -> &Model<T> {
+        &self.model
     }
 
     /// Writes into `y` `[n, …]` what the model makes of `x` `[n, …]`, as many samples at a time as it was made for.
@@ -93,15 +97,45 @@ impl<'m, T: Scalar> Predictor<'m, T> {
         &mut self,
         x: &ArrayRef<T, D>,
         y: &mut ArrayRef<T, E>,
-    ) -> Result<()> {
-        self.predict_stages(self.model.stages().len(), x.view().into_dyn(), y.view_mut().into_dyn())
+    ) -> Result<()>
+    where
+        M: Send,
+    {
+        self.predict_views(x.view().into_dyn(), y.view_mut().into_dyn())
     }
 
-    /// The output of the first `count` stages only, which has as many elements as the model's: what comes before a final
-    /// Softmax.
-    pub(crate) fn predict_stages(&mut self, count: usize, x: ArrayViewD<'_, T>, y: ArrayViewMutD<'_, T>) -> Result<()> {
+    /// Writes into `y` what the model makes of `x`, both sample after sample, each in row-major order.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ArrayShape`] if `x` is not a number of whole samples, [`Error::LengthMismatch`] if `y` is not as long as
+    /// their outputs.
+    pub fn predict_slice(&mut self, x: &[T], y: &mut [T]) -> Result<()>
+    where
+        M: Send,
+    {
+        let model = &*self.model;
+        let (input, output) = model.batch_shapes();
+        let samples = x.len() / input.len(1);
+        if samples * input.len(1) != x.len() {
+            let expected = format!("a multiple of {}, the elements of a sample", input.len(1));
+            return Err(Error::ArrayShape { what: "predict_slice", got: vec![x.len()], expected });
+        }
+        if y.len() != output.len(samples) {
+            let expected = format!("{}, the outputs of {samples} samples", output.len(samples));
+            return Err(Error::ArrayShape { what: "the slice for predictions", got: vec![y.len()], expected });
+        }
+        let (x, y) = (input.clone().view(x, samples), output.clone().view_mut(y, samples));
+        self.predict_checked(x, y);
+        Ok(())
+    }
+
+    pub(crate) fn predict_views(&mut self, x: ArrayViewD<'_, T>, y: ArrayViewMutD<'_, T>) -> Result<()>
+    where
+        M: Send,
+    {
         let samples = self.model.check_input("predict", x.shape())?;
-        let (_, output) = self.model.extents();
+        let (_, output) = self.model.batch_shapes();
         if y.shape().get(1..) != Some(output.sample()) {
             return Err(Error::ArrayShape {
                 what: "the array for predictions",
@@ -112,25 +146,32 @@ impl<'m, T: Scalar> Predictor<'m, T> {
         if y.shape()[0] != samples {
             return Err(Error::LengthMismatch { inputs: samples, what: "rows for predictions", targets: y.shape()[0] });
         }
-        let work = self.model.layers().iter().fold(0, |sum: usize, layer| sum.saturating_add(layer.multiply_adds()));
-        if work.saturating_mul(samples) < ALONE {
-            self.predict_batches(count, x, y);
-        } else {
-            in_pool(|| self.predict_batches(count, x, y));
-        }
+        self.predict_checked(x, y);
         Ok(())
     }
 
+    fn predict_checked(&mut self, x: ArrayViewD<'_, T>, y: ArrayViewMutD<'_, T>)
+    where
+        M: Send,
+    {
+        let work = self.model.layers().iter().fold(0, |sum: usize, layer| sum.saturating_add(layer.multiply_adds()));
+        if work.saturating_mul(x.shape()[0]) < MIN_POOL_WORK {
+            self.predict_batches(x, y);
+        } else {
+            in_pool(|| self.predict_batches(x, y));
+        }
+    }
+
     /// All samples of arrays that have been checked.
-    fn predict_batches(&mut self, count: usize, x: ArrayViewD<'_, T>, mut y: ArrayViewMutD<'_, T>) {
-        let (input, output) = self.model.extents();
+    fn predict_batches(&mut self, x: ArrayViewD<'_, T>, mut y: ArrayViewMutD<'_, T>) {
+        let Self { model, batch: most, executor, copy, .. } = self;
+        let (input, output) = model.batch_shapes();
         let samples = x.shape()[0];
-        for first in (0..samples).step_by(self.batch) {
-            let batch = self.batch.min(samples - first);
+        for first in (0..samples).step_by(*most) {
+            let batch = (*most).min(samples - first);
             let slice = Slice::from(first..first + batch);
             let x = x.slice_axis(Axis(0), slice);
             let mut y = y.slice_axis_mut(Axis(0), slice);
-            let mut copy = std::mem::take(&mut self.memory.input);
             let x = match x.to_slice() {
                 Some(x) => x,
                 None => {
@@ -138,40 +179,18 @@ impl<'m, T: Scalar> Predictor<'m, T> {
                     &copy.as_slice()[..input.len(batch)]
                 }
             };
+            let mut run = |y: &mut [T]| {
+                executor.forward(model.bound(), batch, Io { inputs: &[x], outputs: &mut [y] }, None);
+            };
             match y.as_slice_mut() {
-                Some(y) => self.run(count, batch, x, y),
+                Some(y) => run(y),
                 None => {
                     // only a caller with an output that does not lie in one piece pays for a copy of it
                     let mut whole = vec![T::zero(); output.len(batch)];
-                    self.run(count, batch, x, &mut whole);
+                    run(&mut whole);
                     y.assign(&output.view(&whole, batch));
                 }
             }
-            self.memory.input = copy;
-        }
-    }
-
-    /// One batch.
-    fn run(&mut self, count: usize, batch: usize, x: &[T], y: &mut [T]) {
-        let model = self.model;
-        let stages = &model.stages()[..count];
-        let Memory { between: [from, to], scratch, .. } = &mut self.memory;
-        let (mut from, mut to) = (from, to);
-        if stages.is_empty() {
-            y.copy_from_slice(x);
-        }
-        for (i, (stage, prepared)) in stages.iter().zip(&self.prepared).enumerate() {
-            let x = if i == 0 { x } else { from.as_slice() };
-            let y = if i + 1 == count { &mut *y } else { to.as_mut_slice() };
-            stage.layer.forward(Forward {
-                x: stage.input.view(x, batch),
-                y: stage.output.view_mut(y, batch),
-                parameters: model.layout().block(stage.owner, model.values()),
-                prepared: prepared.as_slice(),
-                scratch: scratch.as_mut(),
-                training: None,
-            });
-            std::mem::swap(&mut from, &mut to);
         }
     }
 }

@@ -307,7 +307,7 @@ impl<T: Scalar> Trainer<T> {
     fn step_on_samples(&mut self, run: &Run<'_, T>, indices: &[usize]) -> f64 {
         let workspace = self.workspace.as_mut().expect("made before the first epoch");
         let inputs = run.data.inputs().as_slice().expect("a data set's inputs are contiguous");
-        gather_inputs(inputs, inputs.len() / run.data.len(), indices, workspace.input_mut());
+        gather_inputs(inputs, inputs.len() / run.data.len(), indices, workspace.input_mut(&self.model));
 
         // what is gathered leaves the trainer for as long as the step borrows it
         let mut gathered = std::mem::take(&mut self.gathered);

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::sequential::Sequential;
+use super::model::Model;
 use super::timing::{LayerTime, LayerTimes};
 use crate::scalar::Scalar;
 
@@ -49,7 +49,7 @@ struct Row {
 }
 
 impl Summary {
-    pub(crate) fn of<T: Scalar>(model: &Sequential<T>) -> Self {
+    pub(crate) fn of<T: Scalar>(model: &Model<T>) -> Self {
         let rows = model.layers().iter().map(|layer| {
             let shape: Vec<String> = layer.output_shape().iter().map(usize::to_string).collect();
             Row {
@@ -84,7 +84,7 @@ impl Summary {
         self
     }
 
-    /// Adds two columns of the times measured by [`Sequential::time_layers`], in milliseconds for a batch. A layer that is
+    /// Adds two columns of the times measured by [`Model::time_layers`](crate::Model::time_layers), in milliseconds for a batch. A layer that is
     /// computed together with the one above it has an arrow there.
     pub fn times(mut self, times: &LayerTimes) -> Self {
         self.times = Some(times.clone());
@@ -254,13 +254,13 @@ mod tests {
         assert_eq!(thousands(1_000_007), "1,000,007");
     }
 
-    fn dense() -> Sequential {
+    fn dense() -> Model {
         let layer = |units, activation| Dense::new(units).activation(activation);
         let model = Sequential::input([784]).add(layer(512, Activation::ReLU)).add(layer(10, Activation::Softmax));
         model.build(42).unwrap()
     }
 
-    fn convolutional() -> Sequential {
+    fn convolutional() -> Model {
         let convolution = |filters| Conv2D::new(filters, 3).activation(Activation::ReLU);
         let model = Sequential::input([28, 28, 1])
             .add(convolution(32))

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::sequential::Sequential;
+use super::model::Model;
 use super::workspace::Workspace;
 use crate::losses::MeanSquaredError;
 use crate::scalar::Scalar;
@@ -10,7 +10,7 @@ use crate::scalar::Scalar;
 /// Passes of which the fastest counts, after one that warms up.
 const PASSES: usize = 5;
 
-/// What the layers of a model took for one batch: see [`Sequential::time_layers`].
+/// What the layers of a model took for one batch: see [`Model::time_layers`](crate::Model::time_layers).
 ///
 /// ```
 /// use plywood::prelude::*;
@@ -70,7 +70,7 @@ impl LayerTimes {
     }
 }
 
-impl<T: Scalar> Sequential<T> {
+impl<T: Scalar> Model<T> {
     /// Measures what each layer takes for a training step with so many samples, forward and backward: the fastest of a few
     /// passes on made-up inputs. The model stays as it is. A batch of which some layer's output would have more than 2²⁸
     /// elements is cut to that.
@@ -99,11 +99,12 @@ impl<T: Scalar> Sequential<T> {
         let mut workspace = Workspace::new(self, &MeanSquaredError, batch);
         let values = [-0.9, 0.3, 0.7, -0.2, 0.5];
         let mut made_up = values.into_iter().cycle().map(T::of);
-        workspace.input_mut().fill_with(|| made_up.next().expect("a cycle does not end"));
-        let mut gradients = vec![T::zero(); self.parameter_count()];
+        workspace.input_mut(self).fill_with(|| made_up.next().expect("a cycle does not end"));
+        let mut gradients = vec![T::zero(); self.layout().trainable_len()];
 
-        let stages = self.stages();
-        let mut fastest = vec![[Duration::MAX; 2]; stages.len()];
+        let nodes = &self.graph().nodes;
+        let backward: Vec<usize> = workspace.backward_nodes().collect();
+        let mut fastest = vec![[Duration::MAX, Duration::MAX]; nodes.len()];
         rayon::scope(|_| {
             for pass in 0..=PASSES {
                 workspace.prepare(self);
@@ -114,22 +115,23 @@ impl<T: Scalar> Sequential<T> {
                         *fastest = start.elapsed().min(*fastest);
                     }
                 };
-                for (stage, [forward, _]) in fastest.iter_mut().enumerate() {
-                    time(forward, &mut || workspace.forward_stage(self, stage, batch, 0));
+                for (node, [forward, _]) in fastest.iter_mut().enumerate() {
+                    time(forward, &mut || workspace.forward_node(self, node, batch));
                 }
-                workspace.start_backward(|| made_up.next().expect("a cycle does not end"));
-                for (stage, [_, backward]) in fastest.iter_mut().enumerate().rev() {
-                    time(backward, &mut || workspace.backward_stage(self, stage, batch, &mut gradients));
+                workspace.start_backward(self, || made_up.next().expect("a cycle does not end"));
+                for (step, &node) in backward.iter().enumerate() {
+                    time(&mut fastest[node][1], &mut || workspace.backward_step(self, step, batch, &mut gradients));
                 }
             }
         });
 
-        let layers = self.layers().iter().enumerate().map(|(owner, layer)| {
-            let own = stages.iter().zip(&fastest).filter(|(stage, _)| stage.owner == owner);
-            let sum = own.map(|(_, &time)| time).reduce(|[f, b], [forward, backward]| [f + forward, b + backward]);
-            match sum {
+        let layers = self.layers().iter().enumerate().map(|(layer, named)| {
+            let own = nodes.iter().zip(&fastest).filter(|(node, _)| node.layer == layer).map(|(_, &time)| time);
+            // a node that the backward pass does not go through takes no time there
+            let own = own.map(|time| time.map(|time| if time == Duration::MAX { Duration::ZERO } else { time }));
+            match own.reduce(|[f, b], [forward, backward]| [f + forward, b + backward]) {
                 Some([forward, backward]) => LayerTime::Own { forward, backward },
-                None if layer.layer().only_reshapes() => LayerTime::Nothing,
+                None if named.reshapes() => LayerTime::Nothing,
                 None => LayerTime::Joined,
             }
         });

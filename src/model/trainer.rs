@@ -5,16 +5,16 @@ use std::sync::Arc;
 use ndarray::{ArrayRef, Dimension};
 
 use super::gather::Gathered;
-use super::parameters::Layout;
 use super::position::RunState;
 #[cfg(feature = "safetensors")]
 use super::position::{CheckpointRequest, Snapshot};
-use super::sequential::Sequential;
+use super::model::Model;
 #[cfg(feature = "safetensors")]
 use super::state::State;
 use super::workspace::Workspace;
 use crate::data::TargetsView;
 use crate::error::{Error, Result};
+use crate::graph::Layout;
 use crate::losses::Loss;
 use crate::metrics::Metric;
 use crate::optimizers::{MAX_SLOTS, Optimizer, step as optimizer_pass};
@@ -43,7 +43,7 @@ use crate::scalar::Scalar;
 /// ```
 #[derive(Debug)]
 pub struct Trainer<T: Scalar = f32> {
-    pub(super) model: Sequential<T>,
+    pub(super) model: Model<T>,
     optimizer: Box<dyn Optimizer<T>>,
     pub(super) loss: Box<dyn Loss<T>>,
     pub(super) metrics: Vec<Box<dyn Metric<T>>>,
@@ -75,8 +75,8 @@ struct Compiled {
 }
 
 impl<T: Scalar> Trainer<T> {
-    pub(crate) fn new(model: Sequential<T>, optimizer: Box<dyn Optimizer<T>>, loss: Box<dyn Loss<T>>) -> Self {
-        let parameters = model.parameter_count();
+    pub(crate) fn new(model: Model<T>, optimizer: Box<dyn Optimizer<T>>, loss: Box<dyn Loss<T>>) -> Self {
+        let parameters = model.layout().trainable_len();
         Self {
             slots: vec![vec![T::zero(); parameters]; optimizer.slots().min(MAX_SLOTS)],
             gradients: vec![T::zero(); parameters],
@@ -109,18 +109,18 @@ impl<T: Scalar> Trainer<T> {
     }
 
     /// The model as it is now.
-    pub fn model(&self) -> &Sequential<T> {
+    pub fn model(&self) -> &Model<T> {
         &self.model
     }
 
     /// The model as it is now, to change its parameters, or to put a copy or another model of the same architecture in its
     /// place; with one of other shapes, the next step is an error.
-    pub fn model_mut(&mut self) -> &mut Sequential<T> {
+    pub fn model_mut(&mut self) -> &mut Model<T> {
         &mut self.model
     }
 
     /// Ends training and gives the model.
-    pub fn into_model(self) -> Sequential<T> {
+    pub fn into_model(self) -> Model<T> {
         self.model
     }
 
@@ -194,7 +194,8 @@ impl<T: Scalar> Trainer<T> {
         self.ensure_workspace(batch);
         in_pool(|| {
             let workspace = self.workspace.as_mut().expect("just ensured");
-            self.model.extents().0.view_mut(workspace.input_mut(), batch).assign(&x);
+            let input = workspace.input_mut(&self.model);
+            self.model.batch_shapes().0.view_mut(input, batch).assign(&x);
             match self.step_on_workspace(batch, &targets, None, false) {
                 loss if loss.is_finite() => Ok(loss),
                 // who writes the loop has no epochs that are known here: all steps are one
@@ -219,7 +220,9 @@ impl<T: Scalar> Trainer<T> {
         if value.is_finite() || regardless {
             workspace.backward(model, batch, gradients);
             *step += 1;
-            optimizer_pass(optimizer.as_ref(), *step, model.values_mut(), gradients, slots);
+            let (trainable, state) = model.parts_mut();
+            optimizer_pass(optimizer.as_ref(), *step, trainable, gradients, slots);
+            state.copy_from_slice(workspace.next_state());
         }
         value
     }
@@ -264,7 +267,7 @@ impl<T: Scalar> Trainer<T> {
     }
 
     pub(super) fn ensure_workspace(&mut self, batch: usize) {
-        if self.workspace.as_ref().is_none_or(|workspace| workspace.batch() < batch) {
+        if self.workspace.as_ref().is_none_or(|workspace| workspace.batch() < batch || !workspace.is_whole()) {
             self.workspace = Some(Workspace::new(&self.model, self.loss.as_ref(), batch));
         }
     }

@@ -1,13 +1,12 @@
-//! The memory of a training step: every activation, the gradients on the way back, and the layers' scratch.
+//! The memory of a training step, and its parts: forward, loss, backward.
 
 use ndarray::ArrayViewD;
 
-use super::aligned::Aligned;
-use super::predictor::{prepare_all, prepared_memory};
-use super::sequential::Sequential;
-use super::stage::{Scratchpad, Stage};
+use super::model::Model;
 use crate::data::TargetsView;
-use crate::layers::{Backward, Forward, Phase};
+use crate::graph::executor::{Executor, Io, Purpose, TrainingPass};
+use crate::graph::heads::Heads;
+use crate::layers::Phase;
 use crate::losses::{Loss, LossPass};
 use crate::random::layer_number;
 use crate::scalar::Scalar;
@@ -15,153 +14,123 @@ use crate::scalar::Scalar;
 /// Made once for a largest batch; smaller batches use the beginnings of its buffers.
 #[derive(Debug)]
 pub(crate) struct Workspace<T: Scalar> {
-    batch: usize,
-    /// Stages that are computed: without a final Softmax that the loss takes over.
-    stages: usize,
-    from_logits: bool,
-    /// The input, then each stage's output.
-    activations: Vec<Aligned<T>>,
-    /// Gradients of the output and the input of the stage that is next on the way back.
-    gradients: [Aligned<T>; 2],
-    scratch: Vec<Scratchpad<T>>,
-    prepared: Vec<Aligned<T>>,
+    heads: Heads,
+    executor: Executor<T>,
     losses: Vec<T>,
-}
-
-/// The number of stages that training and evaluation compute, and whether the loss then gets logits.
-pub(crate) fn computed_stages<T: Scalar>(model: &Sequential<T>, loss: &dyn Loss<T>) -> (usize, bool) {
-    let (stages, output) = (model.stages(), model.output_shape());
-    // after a reshaping the loss would take the Softmax over another axis
-    let is_last = |stage: &Stage<T>| stage.is_softmax() && stage.output.sample().last() == output.last();
-    let fused = loss.fuses_softmax() && stages.last().is_some_and(is_last);
-    (stages.len() - usize::from(fused), fused)
+    /// What takes the place of the model's state if the step succeeds.
+    next_state: Vec<T>,
 }
 
 /// Makes of logits what the model predicts: the Softmax that the loss has taken over.
-pub(crate) fn finish_softmax<T: Scalar>(model: &Sequential<T>, logits: &mut [T]) {
+pub(crate) fn finish_softmax<T: Scalar>(model: &Model<T>, logits: &mut [T]) {
     let classes = model.output_shape().last().expect("a sample has an axis");
     T::softmax_in_place(logits, *classes);
 }
 
 impl<T: Scalar> Workspace<T> {
-    pub(crate) fn new(model: &Sequential<T>, loss: &dyn Loss<T>, batch: usize) -> Self {
-        let (count, from_logits) = computed_stages(model, loss);
-        let stages = &model.stages()[..count];
-        let (input, output) = model.extents();
-        let outputs = stages.iter().map(|stage| stage.output.len(batch));
-        // the gradient of the last output is written by the loss even where there is no stage at all
-        let widest = outputs.clone().max().unwrap_or(0).max(output.len(batch));
-        Self {
-            batch,
-            stages: count,
-            from_logits,
-            activations: std::iter::once(input.len(batch)).chain(outputs).map(Aligned::new).collect(),
-            gradients: [Aligned::new(widest), Aligned::new(widest)],
-            scratch: stages
-                .iter()
-                .map(|stage| Scratchpad::for_stages(std::slice::from_ref(stage), batch, Phase::Training))
-                .collect(),
-            prepared: prepared_memory(stages),
-            losses: vec![T::zero(); batch],
-        }
+    pub(crate) fn new(model: &Model<T>, loss: &dyn Loss<T>, batch: usize) -> Self {
+        let bound = model.bound();
+        let heads = Heads::new(bound.graph, |_| loss.fuses_softmax());
+        let (outputs, runs) = (&heads.values[..], &heads.runs[..]);
+        let executor = Executor::new(bound, Purpose { batch, phase: Phase::Training, outputs, runs });
+        let learns = |block| !bound.layout.trainable_range(block).is_empty();
+        let executor = executor.with_backward(bound, outputs, learns, false);
+        let next_state = vec![T::zero(); bound.layout.len() - bound.layout.trainable_len()];
+        Self { executor, losses: vec![T::zero(); batch], next_state, heads }
     }
 
     /// The largest batch it has room for.
     pub(crate) fn batch(&self) -> usize {
-        self.batch
+        self.executor.batch()
+    }
+
+    /// Whether it can be used: not after a panic in a layer.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.executor.is_whole()
     }
 
     /// Where the inputs of a batch go.
-    pub(crate) fn input_mut(&mut self) -> &mut [T] {
-        self.activations[0].as_mut_slice()
+    pub(crate) fn input_mut(&mut self, model: &Model<T>) -> &mut [T] {
+        let batch = self.executor.batch();
+        self.executor.value_mut(model.bound(), model.graph().inputs[0], batch)
     }
 
     /// What the model put out for the batch. After this, the pass cannot go back any more: logits that the loss was given
     /// have become probabilities.
-    pub(crate) fn predictions(&mut self, model: &Sequential<T>, batch: usize) -> ArrayViewD<'_, T> {
-        let output = model.extents().1;
-        let y = self.activations[self.stages].as_mut_slice();
-        if self.from_logits {
-            finish_softmax(model, &mut y[..output.len(batch)]);
+    pub(crate) fn predictions(&mut self, model: &Model<T>, batch: usize) -> ArrayViewD<'_, T> {
+        let y = self.executor.value_mut(model.bound(), self.heads.values[0], batch);
+        if self.heads.from_logits[0] {
+            finish_softmax(model, y);
         }
-        output.view(y, batch)
+        model.batch_shapes().1.view(y, batch)
     }
 
     /// From the input to the last output.
-    pub(crate) fn forward(&mut self, model: &Sequential<T>, batch: usize, step: u64) {
+    pub(crate) fn forward(&mut self, model: &Model<T>, batch: usize, step: u64) {
         self.prepare(model);
-        for i in 0..self.stages {
-            self.forward_stage(model, i, batch, step);
-        }
+        let random = |node| layer_number(model.seed(), step, node);
+        let training = TrainingPass { random: &random, next_state: &mut self.next_state };
+        self.executor.forward(model.bound(), batch, Io::default(), Some(training));
     }
 
     /// Packs the parameters as they are now.
-    pub(crate) fn prepare(&mut self, model: &Sequential<T>) {
-        prepare_all(model, &model.stages()[..self.stages], &mut self.prepared);
+    pub(crate) fn prepare(&mut self, model: &Model<T>) {
+        self.executor.prepare(model.bound());
     }
 
-    /// One stage of the forward pass.
-    pub(crate) fn forward_stage(&mut self, model: &Sequential<T>, i: usize, batch: usize, step: u64) {
-        let stage = &model.stages()[i];
-        let (before, after) = self.activations.split_at_mut(i + 1);
-        stage.layer.forward(Forward {
-            x: stage.input.view(before[i].as_slice(), batch),
-            y: stage.output.view_mut(after[0].as_mut_slice(), batch),
-            parameters: model.layout().block(stage.owner, model.values()),
-            prepared: self.prepared[i].as_slice(),
-            scratch: self.scratch[i].as_mut(),
-            training: Some(layer_number(model.seed(), step, i)),
-        });
+    /// One node of the forward pass.
+    pub(crate) fn forward_node(&mut self, model: &Model<T>, node: usize, batch: usize) {
+        let training = &mut TrainingPass { random: &|_| 0, next_state: &mut self.next_state };
+        self.executor.forward_node(model.bound(), node, batch, &mut Io::default(), Some(training));
     }
 
     /// The batch's mean loss, Σ wᵢ·lᵢ / B; leaves the gradient of the last output behind.
     pub(crate) fn loss(
         &mut self,
-        model: &Sequential<T>,
+        model: &Model<T>,
         loss: &dyn Loss<T>,
         batch: usize,
         targets: &TargetsView<'_, T>,
         weights: Option<&[T]>,
     ) -> f64 {
-        let (_, output) = model.extents();
+        let (_, output) = model.batch_shapes();
         let losses = &mut self.losses[..batch];
+        let (y, dy) = self.executor.output_and_gradient(model.bound(), self.heads.values[0], 0, batch);
         loss.evaluate(LossPass {
-            y: output.view(self.activations[self.stages].as_slice(), batch),
-            from_logits: self.from_logits,
+            y: output.view(y, batch),
+            from_logits: self.heads.from_logits[0],
             targets: targets.reborrow(),
             weights,
             losses: &mut *losses,
-            dy: Some(output.view_mut(self.gradients[0].as_mut_slice(), batch)),
+            dy: Some(output.view_mut(dy, batch)),
         });
         mean(losses)
     }
 
     /// From the gradient of the last output to those of all parameters.
-    pub(crate) fn backward(&mut self, model: &Sequential<T>, batch: usize, gradients: &mut [T]) {
-        for i in (0..self.stages).rev() {
-            self.backward_stage(model, i, batch, gradients);
-        }
+    pub(crate) fn backward(&mut self, model: &Model<T>, batch: usize, gradients: &mut [T]) {
+        self.executor.backward(model.bound(), batch, gradients);
     }
 
-    /// One stage of the backward pass, which leaves the gradient for the one before it where that looks for it.
-    pub(crate) fn backward_stage(&mut self, model: &Sequential<T>, i: usize, batch: usize, gradients: &mut [T]) {
-        let stage = &model.stages()[i];
-        let [dy, dx] = &mut self.gradients;
-        stage.layer.backward(Backward {
-            x: stage.input.view(self.activations[i].as_slice(), batch),
-            y: stage.output.view(self.activations[i + 1].as_slice(), batch),
-            dy: stage.output.view_mut(dy.as_mut_slice(), batch),
-            dx: (i > 0).then(|| stage.input.view_mut(dx.as_mut_slice(), batch)),
-            parameters: model.layout().block(stage.owner, model.values()),
-            gradients: model.layout().block_mut(stage.owner, gradients),
-            scratch: self.scratch[i].as_mut(),
-        });
-        self.gradients.swap(0, 1);
+    /// What the last forward pass makes of the state.
+    pub(crate) fn next_state(&self) -> &[T] {
+        &self.next_state
     }
 
-    /// Sets the gradient of the last output, to time a backward pass without a loss.
-    pub(crate) fn start_backward(&mut self, value: impl FnMut() -> T) {
-        self.gradients[0].as_mut_slice().fill_with(value);
+    /// The nodes that the backward pass goes through, in its order.
+    pub(crate) fn backward_nodes(&self) -> impl Iterator<Item = usize> {
+        (0..self.executor.backward_steps()).map(|step| self.executor.node_of_step(step))
+    }
+
+    /// One step of the backward pass.
+    pub(crate) fn backward_step(&mut self, model: &Model<T>, step: usize, batch: usize, gradients: &mut [T]) {
+        self.executor.backward_node(model.bound(), step, batch, gradients);
+    }
+
+    /// Sets the gradient of the output, to time a backward pass without a loss.
+    pub(crate) fn start_backward(&mut self, model: &Model<T>, value: impl FnMut() -> T) {
+        let len = model.batch_shapes().1.len(self.batch());
+        self.executor.output_gradient(0, len).fill_with(value);
     }
 }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::layers::{Conv2D, Dense, Flatten, Layer, MaxPooling2D, ReLU, Softmax};
-use crate::model::{NamedLayer, SequentialBuilder};
+use crate::model::{NamedLayer, Sequential};
 use crate::scalar::Scalar;
 
 /// A layer of the crate.
@@ -50,7 +50,7 @@ impl BuiltIn {
     }
 
     /// Appends the layer to a model.
-    pub(crate) fn add_to<T: Scalar>(self, model: SequentialBuilder<T>) -> SequentialBuilder<T> {
+    pub(crate) fn add_to<T: Scalar>(self, model: Sequential<T>) -> Sequential<T> {
         match self {
             Self::Dense(layer) => model.add(layer),
             Self::Conv2D(layer) => model.add(layer),

@@ -288,7 +288,7 @@ impl<T: Scalar> Trainer<T> {
 /// Whether a file is a checkpoint, and every byte of it as it was written.
 fn check_checksum(file: &TensorFile) -> Result<()> {
     let tensor = match file.metadata(KEY) {
-        None => return Err(file.error("it is not of plywood; weights alone are read by Sequential::load_weights")),
+        None => return Err(file.error("it is not of plywood; weights alone are read by Model::load_weights")),
         Some(_) => file.tensors().last().filter(|tensor| tensor.name() == CHECKSUM),
     };
     let Some(tensor) = tensor else {

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::layers::Layer;
-use crate::model::SequentialBuilder;
+use crate::model::Sequential;
 use crate::scalar::Scalar;
 
 /// The layers of other crates that model files may have, each under a name.
@@ -56,7 +56,7 @@ use crate::scalar::Scalar;
 ///
 /// let custom = CustomLayers::new().layer::<Scale>("scale");
 /// model.save_with(&path, &custom)?;
-/// let same: Sequential = Sequential::load_with(&path, &custom)?;
+/// let same: Model = Model::load_with(&path, &custom)?;
 /// assert_eq!(same.values(), model.values());
 /// # std::fs::remove_file(&path).unwrap();
 /// # Ok::<(), plywood::Error>(())
@@ -69,7 +69,7 @@ pub struct CustomLayers<T: Scalar = f32> {
 struct Custom<T: Scalar> {
     name: String,
     settings: fn(&dyn Layer<T>) -> Option<serde_json::Result<Value>>,
-    add: fn(Value, SequentialBuilder<T>) -> serde_json::Result<SequentialBuilder<T>>,
+    add: fn(Value, Sequential<T>) -> serde_json::Result<Sequential<T>>,
 }
 
 impl<T: Scalar> CustomLayers<T> {
@@ -101,8 +101,8 @@ impl<T: Scalar> CustomLayers<T> {
         &self,
         name: &str,
         settings: Value,
-        model: SequentialBuilder<T>,
-    ) -> Option<serde_json::Result<SequentialBuilder<T>>> {
+        model: Sequential<T>,
+    ) -> Option<serde_json::Result<Sequential<T>>> {
         let custom = self.layers.iter().rfind(|custom| custom.name == name)?;
         Some((custom.add)(settings, model))
     }

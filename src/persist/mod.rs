@@ -4,10 +4,10 @@
 //!
 //! | for | take | feature |
 //! |---|---|---|
-//! | a model: weights and architecture, `.safetensors` | [`save`](crate::Sequential::save), [`load`](crate::Sequential::load) | `safetensors` |
-//! | weights alone | [`load_weights`](crate::Sequential::load_weights) | `safetensors` |
+//! | a model: weights and architecture, `.safetensors` | [`save`](crate::Model::save), [`load`](crate::Model::load) | `safetensors` |
+//! | weights alone | [`load_weights`](crate::Model::load_weights) | `safetensors` |
 //! | a trainer, from which training goes on | [`save_checkpoint`](crate::Trainer::save_checkpoint), [`load_checkpoint`](crate::Trainer::load_checkpoint) | `safetensors` |
-//! | weights to and from a model of PyTorch, `.safetensors` | [`save_pytorch`](crate::Sequential::save_pytorch), [`load_pytorch`](crate::Sequential::load_pytorch) | `safetensors` |
+//! | weights to and from a model of PyTorch, `.safetensors` | [`save_pytorch`](crate::Model::save_pytorch), [`load_pytorch`](crate::Model::load_pytorch) | `safetensors` |
 //! | a model of Keras 3, `.keras` | `load_keras`, `save_keras` | `keras` |
 //! | a model for ONNX Runtime and others, `.onnx` | `export_onnx` | `onnx` |
 //! | an array of NumPy, `.npy` | `read_npy`, `write_npy` | `npz` |
@@ -22,7 +22,7 @@
 //! # let path = std::env::temp_dir().join(format!("plywood-doc-persist-{}.safetensors", std::process::id()));
 //! let model = Sequential::input([2]).add(Dense::new(3)).build(42)?;
 //! model.save(&path)?;
-//! assert_eq!(Sequential::<f32>::load(&path)?.values(), model.values());
+//! assert_eq!(Model::<f32>::load(&path)?.values(), model.values());
 //! # std::fs::remove_file(&path).unwrap();
 //! # }
 //! # Ok::<(), plywood::Error>(())

@@ -11,7 +11,7 @@ use super::custom_layers::CustomLayers;
 use super::json::from_json;
 use super::tensors::{Narrowing, NewTensor, TensorFile, write_tensors};
 use crate::error::{Error, Result};
-use crate::model::{Layout, NamedLayer, Sequential};
+use crate::model::{Layout, Model, NamedLayer, Sequential};
 use crate::scalar::Scalar;
 
 /// The key of the metadata under which files of the crate say what they are.
@@ -51,7 +51,7 @@ struct CustomForm {
     settings: Value,
 }
 
-/// How [`Sequential::load_weights_with`] loads.
+/// How [`Model::load_weights_with`] loads.
 ///
 /// | parameter | default | meaning |
 /// |---|---|---|
@@ -102,7 +102,7 @@ impl LoadWeights {
     }
 }
 
-/// What [`Sequential::load_weights_with`] loaded, and what it did not.
+/// What [`Model::load_weights_with`] loaded, and what it did not.
 ///
 /// ```
 /// use plywood::persist::LoadWeights;
@@ -130,7 +130,7 @@ pub struct LoadReport {
     pub unexpected: Vec<String>,
 }
 
-impl<T: Scalar> Sequential<T> {
+impl<T: Scalar> Model<T> {
     /// Writes the model into a safetensors file: weights, architecture, seed. Optimizer and loss are not part of it.
     ///
     /// Any safetensors reader opens the file: each parameter is a tensor of its name, shape and type. The metadata's key
@@ -154,7 +154,7 @@ impl<T: Scalar> Sequential<T> {
     /// # let path = std::env::temp_dir().join(format!("plywood-doc-save-{}.safetensors", std::process::id()));
     /// let model = Sequential::input([2]).add(Dense::new(3)).add(Softmax::new()).build(42)?;
     /// model.save(&path)?;
-    /// let same: Sequential = Sequential::load(&path)?;
+    /// let same: Model = Model::load(&path)?;
     /// let x = array![[0.5, -1.0]];
     /// assert_eq!(same.predict(&x)?, model.predict(&x)?);
     /// # std::fs::remove_file(&path).unwrap();
@@ -196,7 +196,7 @@ impl<T: Scalar> Sequential<T> {
     ///
     /// [`Error::Io`]; [`Error::Format`] if the file is damaged, of a newer version, has a layer of another crate, or has
     /// numbers of 64 bits where the model would compute with 32; the errors of
-    /// [`build`](crate::model::SequentialBuilder::build) if its layers do not fit each other.
+    /// [`build`](crate::model::Sequential::build) if its layers do not fit each other.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         Self::load_with(path, &CustomLayers::new())
     }
@@ -232,7 +232,7 @@ impl<T: Scalar> Sequential<T> {
         }
         let mut values = vec![];
         tensors().try_for_each(|tensor| tensor.append_to(&mut values, Narrowing::Refused))?;
-        model.with_values(seed, values)
+        Ok(model.with_values(seed, values))
     }
 
     /// Takes all parameters from a safetensors file, whoever wrote it. It must have a tensor of each parameter's name and
@@ -345,9 +345,9 @@ fn form<T: Scalar>(layer: &NamedLayer<T>, custom: &CustomLayers<T>) -> Result<Va
 /// Appends the layer of this form to a model.
 fn add<T: Scalar>(
     form: Value,
-    model: crate::model::SequentialBuilder<T>,
+    model: crate::model::Sequential<T>,
     custom: &CustomLayers<T>,
-) -> Result<crate::model::SequentialBuilder<T>, String> {
+) -> Result<crate::model::Sequential<T>, String> {
     if form.get("custom").is_none() {
         let layer: BuiltIn = serde_json::from_value(form).map_err(|error| error.to_string())?;
         return Ok(layer.add_to(model));
@@ -377,7 +377,7 @@ pub(super) fn check_kind(file: &TensorFile, format: &str, newest: u64) -> Result
         known if known == format => {
             Err(file.error(format!("it is of version {version}, expected 1 to {newest}; a newer plywood may read it")))
         }
-        "model" => Err(file.error("it is a model file; use Sequential::load or load_weights")),
+        "model" => Err(file.error("it is a model file; use Model::load or load_weights")),
         "checkpoint" => Err(file.error("it is a checkpoint; use Trainer::load_checkpoint")),
         other => Err(file.error(format!("it calls itself a {other:?}, expected a {format:?}"))),
     }

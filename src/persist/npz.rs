@@ -13,7 +13,7 @@ use super::atomic::write_file;
 use super::failure::Failure;
 use super::npy::{self, Element, FORMAT, Header};
 use crate::error::{Error, Result, shape_text};
-use crate::model::Sequential;
+use crate::model::Model;
 use crate::scalar::Scalar;
 
 /// An `.npz` file to read arrays from, as `numpy.savez` and `numpy.savez_compressed` write it.
@@ -182,7 +182,7 @@ impl NpzWriter {
     }
 }
 
-impl<T: Scalar> Sequential<T> {
+impl<T: Scalar> Model<T> {
     /// Writes all parameters to an `.npz` file, under their names: `conv2d_1/kernel`.
     ///
     /// # Format

@@ -19,7 +19,7 @@ use super::onnx_messages::{
 use super::tensors::little_endian;
 use crate::error::{Error, Result};
 use crate::layers::Activation;
-use crate::model::{Entry, NamedLayer, Sequential};
+use crate::model::{Entry, NamedLayer, Model};
 use crate::scalar::Scalar;
 use crate::shape::Geometry;
 
@@ -34,7 +34,7 @@ const OUTPUT: &str = "output";
 /// No protocol buffer is larger.
 const MOST_BYTES: usize = i32::MAX as usize;
 
-impl<T: Scalar> Sequential<T> {
+impl<T: Scalar> Model<T> {
     /// Writes the model as an ONNX file, for ONNX Runtime and others that predict with such files.
     ///
     /// | what | in the file |
@@ -101,7 +101,7 @@ impl<T: Scalar> Sequential<T> {
 }
 
 /// The model as a message.
-fn export<T: Scalar>(model: &Sequential<T>) -> Result<ModelProto> {
+fn export<T: Scalar>(model: &Model<T>) -> Result<ModelProto> {
     let mut graph = Graph { model, nodes: vec![], initializers: vec![], channels_first: false, flattened: None };
     for (index, layer) in model.layers().iter().enumerate() {
         graph.layer(index, layer)?;
@@ -130,7 +130,7 @@ fn export<T: Scalar>(model: &Sequential<T>) -> Result<ModelProto> {
 
 /// A graph in the making: a chain of nodes, each of which takes what the one before it puts out.
 struct Graph<'m, T: Scalar> {
-    model: &'m Sequential<T>,
+    model: &'m Model<T>,
     nodes: Vec<NodeProto>,
     initializers: Vec<TensorProto>,
     /// Whether the last node puts out images `[batch, channels, height, width]`.
@@ -142,7 +142,7 @@ struct Graph<'m, T: Scalar> {
 impl<T: Scalar> Graph<'_, T> {
     fn layer(&mut self, index: usize, layer: &NamedLayer<T>) -> Result<()> {
         let name = layer.name();
-        let parameters = self.model.layout().layer(index).0;
+        let parameters = &self.model.entries_of(layer);
         let planned = "the input shape was planned";
         match BuiltIn::of_named(layer)? {
             BuiltIn::Dense(dense) => {
@@ -200,7 +200,7 @@ impl<T: Scalar> Graph<'_, T> {
     }
 
     /// Adds the parameters of a layer; their names.
-    fn initializers(&mut self, parameters: &[Entry]) -> Vec<String> {
+    fn initializers(&mut self, parameters: &[&Entry]) -> Vec<String> {
         let mut names = vec![];
         for entry in parameters {
             let values = self.model.parameter(entry.name()).expect("it is one of the model's");

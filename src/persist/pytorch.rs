@@ -10,7 +10,7 @@ use super::channels_first::ChannelsFirst;
 use super::tensors::{Narrowing, NewTensor, TensorFile, write_tensors};
 use crate::error::{Error, Result};
 use crate::layers::Activation;
-use crate::model::Sequential;
+use crate::model::Model;
 use crate::scalar::Scalar;
 
 const FORMAT: &str = "PyTorch state_dict";
@@ -75,7 +75,7 @@ impl ModuleNames {
     }
 
     /// The weights of a model, by their names in PyTorch.
-    fn weights<T: Scalar>(&self, model: &Sequential<T>) -> Result<Vec<Weight>> {
+    fn weights<T: Scalar>(&self, model: &Model<T>) -> Result<Vec<Weight>> {
         let owners = model.layers().iter().filter(|layer| layer.parameter_count() > 0).count();
         if let Some(list) = &self.list {
             let mut seen = HashSet::new();
@@ -91,9 +91,9 @@ impl ModuleNames {
         }
         let mut listed = self.list.iter().flatten();
         let (mut weights, mut modules, mut flattened) = (vec![], 0, None);
-        for (index, layer) in model.layers().iter().enumerate() {
+        for layer in model.layers() {
             let kind = BuiltIn::of_named(layer)?;
-            let entries = model.layout().layer(index).0;
+            let entries = model.entries_of(layer);
             let image = match &kind {
                 BuiltIn::Dense(_) => flattened.take(),
                 _ => None,
@@ -133,7 +133,7 @@ struct Weight {
     there: ChannelsFirst,
 }
 
-impl<T: Scalar> Sequential<T> {
+impl<T: Scalar> Model<T> {
     /// Takes the weights of a PyTorch model of the same layers from its `state_dict`, a safetensors file:
     ///
     /// ```text

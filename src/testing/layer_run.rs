@@ -1,19 +1,19 @@
 //! One layer with all it needs to run.
 
-use std::sync::Arc;
-
 use ndarray::{ArrayViewD, ArrayViewMutD};
 
 use crate::error::Result;
-use crate::layers::{Backward, Forward, Layer, Phase, ScratchMut};
-use crate::model::{Aligned, Extent, Layout, Scratchpad};
-use crate::random::{Purpose, generator};
+use crate::graph::executor::{Executor, Io, Purpose as ExecutorPurpose, TrainingPass};
+use crate::graph::heads::Heads;
+use crate::graph::{Bound, Graph};
+use crate::kernels::aligned::Aligned;
+use crate::layers::{Layer, Network, Phase, Scratch, Value};
+use crate::model::{Layout, Planned};
 use crate::scalar::Scalar;
 
-/// A layer by itself with input, output, parameters, gradients and working memory for a batch, to be run pass by pass.
+/// A layer by itself with inputs, outputs, parameters, gradients and working memory for a batch, to be run pass by pass.
 ///
-/// Tests use it to look at a layer's results, benches to time its passes. A layer that [splits](Layer::split) in two is
-/// run as the two, as in a model.
+/// Tests use it to look at a layer's results, benches to time its passes. It is run as in a model.
 ///
 /// ```
 /// use plywood::layers::ReLU;
@@ -27,231 +27,310 @@ use crate::scalar::Scalar;
 /// ```
 #[derive(Debug)]
 pub struct LayerRun<T: Scalar> {
-    /// The layer, or the two that it splits in.
-    parts: Vec<Part<T>>,
-    batch: usize,
-    /// The batch that there is memory for.
-    capacity: usize,
+    graph: Graph<T>,
     layout: Layout,
+    heads: Heads,
+    batch: usize,
+    /// Trainable parameters, then state.
     parameters: Vec<T>,
     gradients: Vec<T>,
-    /// The input, then each part's output.
-    values: Vec<Aligned<T>>,
-    /// Their gradients.
-    slopes: Vec<Aligned<T>>,
-    /// What `dy` is before a backward pass, which may use `dy` as it likes.
-    given_dy: Aligned<T>,
-    training: u64,
-}
-
-/// A layer with its own working memory.
-#[derive(Debug)]
-struct Part<T: Scalar> {
-    layer: Arc<dyn Layer<T>>,
-    input: Extent,
-    output: Extent,
-    prepared: Aligned<T>,
-    scratch: Scratchpad<T>,
-    /// What prediction asks for, which may be less.
-    inference: Scratchpad<T>,
+    next_state: Vec<T>,
+    inputs: Vec<Aligned<T>>,
+    outputs: Vec<Aligned<T>>,
+    /// The gradients of the outputs, which a backward pass may use as it likes.
+    given_dy: Vec<Aligned<T>>,
+    input_gradients: Vec<Aligned<T>>,
+    training: Executor<T>,
+    /// The same without gradients of the inputs.
+    parameters_only: Executor<T>,
+    inference: Executor<T>,
+    random: u64,
 }
 
 impl<T: Scalar> LayerRun<T> {
-    /// A layer for `batch` samples of this shape. Parameters are drawn from the seed; input and output gradient are zero.
+    /// Creates a run of a layer with one input, for `batch` samples of this shape. Parameters are drawn from the seed; input
+    /// and output gradient are zero.
     ///
     /// # Errors
     ///
     /// Those of the layer's plan.
     pub fn new(layer: impl Layer<T>, sample: impl AsRef<[usize]>, batch: usize, seed: u64) -> Result<Self> {
-        let layers = layer.split().map_or_else(|| vec![Arc::new(layer) as _], Vec::from);
-        let mut sample = sample.as_ref().to_vec();
-        let (mut parts, mut layout, mut specs) = (vec![], Layout::default(), vec![]);
-        for layer in layers {
-            let plan = layer.plan(&sample)?;
-            layout.push(layer.kind(), &plan.parameters)?;
-            specs.extend(plan.parameters);
-            parts.push(Part::new(layer, &sample, &plan.output, batch));
-            sample = plan.output;
-        }
-        let mut parameters = vec![T::zero(); layout.len()];
-        for (i, (entry, spec)) in layout.entries().iter().zip(&specs).enumerate() {
-            let mut generator = generator(seed, Purpose::Parameter(i));
-            spec.initializer.fill(&mut parameters[entry.range()], spec.fan_in, spec.fan_out, &mut generator)?;
-        }
-        let extents = parts.iter().take(1).map(|part| &part.input).chain(parts.iter().map(|part| &part.output));
-        let lengths: Vec<usize> = extents.map(|extent| extent.len(batch)).collect();
-        let buffers = || lengths.iter().copied().map(Aligned::new).collect();
+        Self::with_inputs(layer, &[sample.as_ref()], batch, seed)
+    }
+
+    /// Creates a run of a layer with any number of inputs.
+    ///
+    /// # Errors
+    ///
+    /// Those of the layer's plan.
+    pub fn with_inputs(layer: impl Layer<T>, samples: &[&[usize]], batch: usize, seed: u64) -> Result<Self> {
+        let inputs: Vec<Value<T>> = samples.iter().map(|&sample| Value::with_input(sample)).collect();
+        let output = Value::of(layer, &inputs);
+        let planned = Planned::new(Network::between(&inputs, &[output]).with_all_outputs())?;
+        let parameters = planned.draw(seed)?;
+        let (graph, layout) = planned.into_graph();
+        let heads = Heads::plain(&graph);
+        let bound = Bound { graph: &graph, layout: &layout, values: &parameters };
+        let (outputs, runs) = (&heads.values[..], &heads.runs[..]);
+        let executor = |phase| Executor::new(bound, ExecutorPurpose { batch, phase, outputs, runs });
+        let training = || executor(Phase::Training);
+        let buffers = |values: &[usize]| {
+            values.iter().map(|&value| Aligned::new(graph.shape(value).len(batch))).collect::<Vec<_>>()
+        };
         Ok(Self {
-            values: buffers(),
-            slopes: buffers(),
-            given_dy: Aligned::new(lengths[parts.len()]),
-            gradients: parameters.clone(),
-            parts,
             batch,
-            capacity: batch,
-            layout,
+            inputs: buffers(&graph.inputs),
+            outputs: buffers(&graph.outputs),
+            given_dy: buffers(&graph.outputs),
+            input_gradients: buffers(&graph.inputs),
+            training: training().with_backward(bound, outputs, |_| true, true),
+            parameters_only: training().with_backward(bound, outputs, |_| true, false),
+            inference: executor(Phase::Inference),
+            gradients: vec![T::zero(); layout.trainable_len()],
+            next_state: vec![T::zero(); layout.len() - layout.trainable_len()],
+            random: 0,
+            heads,
             parameters,
-            training: 0,
+            layout,
+            graph,
         })
     }
 
-    /// Number of samples.
+    /// Returns the number of samples.
     pub fn batch(&self) -> usize {
         self.batch
     }
 
-    /// Goes on with so many samples, in the beginnings of the buffers there are: as a model does with the last batch of an
-    /// epoch.
+    /// Goes on with this many samples, in the beginnings of the buffers there are: as a model does with the last batch of
+    /// an epoch.
     ///
     /// # Panics
     ///
     /// If it was not made for as many.
     pub fn set_batch(&mut self, batch: usize) {
-        assert!(batch <= self.capacity, "made for {} samples, not for {batch}", self.capacity);
+        let capacity = self.training.batch();
+        assert!(batch <= capacity, "made for {capacity} samples, not for {batch}");
         self.batch = batch;
     }
 
     /// Sets the number that the next passes give to layers that draw random numbers; 0 at first.
     pub fn set_training_number(&mut self, number: u64) {
-        self.training = number;
+        self.random = number;
     }
 
-    /// Packs the parameters and computes the output as in training. Returns nothing: see [`y`](Self::y).
+    /// Packs the parameters and computes the outputs as in training. Returns nothing: see [`y`](Self::y).
     pub fn forward(&mut self) {
-        self.pass(Phase::Training);
-    }
-
-    /// Packs the parameters and computes the output as in prediction, with the working memory of that. No backward pass
-    /// may follow.
-    pub fn infer(&mut self) {
-        self.pass(Phase::Inference);
-    }
-
-    fn pass(&mut self, phase: Phase) {
-        for (i, part) in self.parts.iter_mut().enumerate() {
-            let (before, after) = self.values.split_at_mut(i + 1);
-            let block = self.layout.block(i, &self.parameters);
-            part.layer.prepare(part.input.sample(), block, part.prepared.as_mut_slice());
-            part.layer.forward(Forward {
-                x: part.input.view(before[i].as_slice(), self.batch),
-                y: part.output.view_mut(after[0].as_mut_slice(), self.batch),
-                parameters: block,
-                prepared: part.prepared.as_slice(),
-                scratch: match phase {
-                    Phase::Training => part.scratch.as_mut(),
-                    Phase::Inference => part.inference.as_mut(),
-                },
-                training: (phase == Phase::Training).then_some(self.training),
-            });
+        let bound = Bound { graph: &self.graph, layout: &self.layout, values: &self.parameters };
+        for executor in [&mut self.training, &mut self.parameters_only] {
+            for (&input, x) in self.graph.inputs.iter().zip(&self.inputs) {
+                let to = executor.value_mut(bound, input, self.batch);
+                to.copy_from_slice(&x.as_slice()[..to.len()]);
+            }
+            executor.prepare(bound);
+            let training = TrainingPass { random: &|_| self.random, next_state: &mut self.next_state };
+            executor.forward(bound, self.batch, Io::default(), Some(training));
+        }
+        for (&value, y) in self.graph.outputs.iter().zip(&mut self.outputs) {
+            let from = self.training.value(bound, value, self.batch);
+            y.as_mut_slice()[..from.len()].copy_from_slice(from);
         }
     }
 
-    /// Computes the gradients for the last forward pass, with or without that of the input.
-    pub fn backward(&mut self, input_gradient: bool) {
-        let last = self.parts.len();
-        self.slopes[last].as_mut_slice().copy_from_slice(self.given_dy.as_slice());
-        for (i, part) in self.parts.iter_mut().enumerate().rev() {
-            let (before, after) = self.slopes.split_at_mut(i + 1);
-            let dx = before[i].as_mut_slice();
-            part.layer.backward(Backward {
-                x: part.input.view(self.values[i].as_slice(), self.batch),
-                y: part.output.view(self.values[i + 1].as_slice(), self.batch),
-                dy: part.output.view_mut(after[0].as_mut_slice(), self.batch),
-                dx: (i > 0 || input_gradient).then(|| part.input.view_mut(dx, self.batch)),
-                parameters: self.layout.block(i, &self.parameters),
-                gradients: self.layout.block_mut(i, &mut self.gradients),
-                scratch: part.scratch.as_mut(),
-            });
+    /// Packs the parameters and computes the outputs as in prediction, with the working memory of that. No backward pass
+    /// may follow.
+    pub fn infer(&mut self) {
+        let bound = Bound { graph: &self.graph, layout: &self.layout, values: &self.parameters };
+        self.inference.prepare(bound);
+        let inputs: Vec<&[T]> = self.inputs.iter().map(Aligned::as_slice).collect();
+        let mut outputs: Vec<&mut [T]> = self.outputs.iter_mut().map(Aligned::as_mut_slice).collect();
+        self.inference.forward(bound, self.batch, Io { inputs: &inputs, outputs: &mut outputs }, None);
+    }
+
+    /// Computes the gradients for the last forward pass, with or without those of the inputs.
+    pub fn backward(&mut self, input_gradients: bool) {
+        let bound = Bound { graph: &self.graph, layout: &self.layout, values: &self.parameters };
+        let executor = if input_gradients { &mut self.training } else { &mut self.parameters_only };
+        for (number, (&value, dy)) in self.heads.values.iter().zip(&self.given_dy).enumerate() {
+            let len = self.graph.shape(value).len(self.batch);
+            executor.output_gradient(number, len).copy_from_slice(&dy.as_slice()[..len]);
+        }
+        executor.backward(bound, self.batch, &mut self.gradients);
+        for (number, dx) in self.input_gradients.iter_mut().enumerate() {
+            if let Some(from) = executor.input_gradient(number) {
+                let len = self.graph.shape(self.graph.inputs[number]).len(self.batch);
+                dx.as_mut_slice()[..len].copy_from_slice(&from[..len]);
+            }
         }
     }
 
     /// Fills with NaN whatever a forward and a backward pass have to overwrite, and all working memory.
     pub fn spoil(&mut self) {
-        let outputs = self.values.iter_mut().skip(1).chain(&mut self.slopes);
-        let prepared = self.parts.iter_mut().map(|part| &mut part.prepared);
-        outputs.chain(prepared).for_each(|buffer| buffer.as_mut_slice().fill(T::nan()));
-        self.gradients.fill(T::nan());
-        for part in &mut self.parts {
-            for ScratchMut { values, indices } in [part.scratch.as_mut(), part.inference.as_mut()] {
-                values.fill(T::nan());
-                indices.fill(u32::MAX);
-            }
+        for executor in [&mut self.training, &mut self.parameters_only, &mut self.inference] {
+            executor.spoil();
         }
+        let buffers = self.outputs.iter_mut().chain(&mut self.input_gradients);
+        buffers.for_each(|buffer| buffer.as_mut_slice().fill(T::nan()));
+        self.gradients.fill(T::nan());
+        self.next_state.fill(T::nan());
     }
 
-    /// The input.
+    /// The largest working memory that any op of the layer asks for.
+    pub(super) fn scratch(&self, batch: usize, phase: Phase) -> Scratch {
+        let sizes = self.graph.nodes.iter().map(|node| node.op.scratch(batch, phase));
+        sizes.fold(Scratch::default(), |most, size| Scratch {
+            values: most.values.max(size.values),
+            indices: most.indices.max(size.indices),
+        })
+    }
+
+    /// Sets the inputs to these values: for each sample those of all inputs.
+    pub(super) fn load_inputs(&mut self, values: impl Iterator<Item = T>) {
+        let lens: Vec<usize> = self.graph.inputs.iter().map(|&input| self.graph.shape(input).len(1)).collect();
+        scatter(values, self.batch, &lens, &mut self.inputs);
+    }
+
+    /// Sets the gradients of the outputs to these values: for each sample those of all outputs.
+    pub(super) fn load_output_gradients(&mut self, values: impl Iterator<Item = T>) {
+        let lens: Vec<usize> = self.graph.outputs.iter().map(|&output| self.graph.shape(output).len(1)).collect();
+        scatter(values, self.batch, &lens, &mut self.given_dy);
+    }
+
+    /// For each sample all outputs.
+    pub(super) fn collect_outputs(&self) -> Vec<T> {
+        let lens: Vec<usize> = self.graph.outputs.iter().map(|&output| self.graph.shape(output).len(1)).collect();
+        gather(self.batch, &lens, &self.outputs)
+    }
+
+    /// For each sample the gradients of all inputs.
+    pub(super) fn collect_input_gradients(&self) -> Vec<T> {
+        let lens: Vec<usize> = self.graph.inputs.iter().map(|&input| self.graph.shape(input).len(1)).collect();
+        gather(self.batch, &lens, &self.input_gradients)
+    }
+
+    /// Elements of all inputs, and of all outputs.
+    pub(super) fn lens(&self) -> [usize; 2] {
+        let len = |values: &[usize]| values.iter().map(|&value| self.graph.shape(value).len(self.batch)).sum();
+        [len(&self.graph.inputs), len(&self.graph.outputs)]
+    }
+
+    /// Returns the number of inputs.
+    pub fn input_count(&self) -> usize {
+        self.inputs.len()
+    }
+
+    /// Returns the first input.
     pub fn x(&self) -> ArrayViewD<'_, T> {
-        self.parts[0].input.view(self.values[0].as_slice(), self.batch)
+        self.input(0)
     }
 
-    /// The input, to be set.
+    /// Returns the first input, to be set.
     pub fn x_mut(&mut self) -> ArrayViewMutD<'_, T> {
-        self.parts[0].input.view_mut(self.values[0].as_mut_slice(), self.batch)
+        self.input_mut(0)
     }
 
-    /// The output of the last forward pass.
+    /// Returns the input of this number.
+    pub fn input(&self, number: usize) -> ArrayViewD<'_, T> {
+        self.graph.shape(self.graph.inputs[number]).view(self.inputs[number].as_slice(), self.batch)
+    }
+
+    /// Returns the input of this number, to be set.
+    pub fn input_mut(&mut self, number: usize) -> ArrayViewMutD<'_, T> {
+        self.graph.shape(self.graph.inputs[number]).view_mut(self.inputs[number].as_mut_slice(), self.batch)
+    }
+
+    /// Returns the number of outputs.
+    pub fn output_count(&self) -> usize {
+        self.outputs.len()
+    }
+
+    /// Returns the first output of the last forward pass.
     pub fn y(&self) -> ArrayViewD<'_, T> {
-        let last = self.parts.len();
-        self.parts[last - 1].output.view(self.values[last].as_slice(), self.batch)
+        self.output(0)
     }
 
-    /// The output of the last forward pass, to be spoiled by who wants to see it written.
+    /// Returns the first output of the last forward pass, to be spoiled by who wants to see it written.
     pub fn y_mut(&mut self) -> ArrayViewMutD<'_, T> {
-        let last = self.parts.len();
-        self.parts[last - 1].output.view_mut(self.values[last].as_mut_slice(), self.batch)
+        self.graph.shape(self.graph.outputs[0]).view_mut(self.outputs[0].as_mut_slice(), self.batch)
     }
 
-    /// The gradient of the output, to be set.
+    /// Returns the output of this number of the last forward pass.
+    pub fn output(&self, number: usize) -> ArrayViewD<'_, T> {
+        self.graph.shape(self.graph.outputs[number]).view(self.outputs[number].as_slice(), self.batch)
+    }
+
+    /// Returns the gradient of the first output, to be set.
     pub fn dy_mut(&mut self) -> ArrayViewMutD<'_, T> {
-        let last = self.parts.len();
-        self.parts[last - 1].output.view_mut(self.given_dy.as_mut_slice(), self.batch)
+        self.output_gradient_mut(0)
     }
 
-    /// The gradient of the input from the last backward pass that was asked for it.
+    /// Returns the gradient of the output of this number, to be set.
+    pub fn output_gradient_mut(&mut self, number: usize) -> ArrayViewMutD<'_, T> {
+        self.graph.shape(self.graph.outputs[number]).view_mut(self.given_dy[number].as_mut_slice(), self.batch)
+    }
+
+    /// Returns the gradient of the first input from the last backward pass that was asked for it.
     pub fn dx(&self) -> ArrayViewD<'_, T> {
-        self.parts[0].input.view(self.slopes[0].as_slice(), self.batch)
+        self.input_gradient(0)
     }
 
-    /// The gradient of the input, to be spoiled by who wants to see it written.
+    /// Returns the gradient of the first input, to be spoiled by who wants to see it written.
     pub fn dx_mut(&mut self) -> ArrayViewMutD<'_, T> {
-        self.parts[0].input.view_mut(self.slopes[0].as_mut_slice(), self.batch)
+        self.graph.shape(self.graph.inputs[0]).view_mut(self.input_gradients[0].as_mut_slice(), self.batch)
     }
 
-    /// Names, shapes and ranges of parameters and gradients.
+    /// Returns the gradient of the input of this number from the last backward pass that was asked for it.
+    pub fn input_gradient(&self, number: usize) -> ArrayViewD<'_, T> {
+        self.graph.shape(self.graph.inputs[number]).view(self.input_gradients[number].as_slice(), self.batch)
+    }
+
+    /// Returns names, shapes and ranges of parameters and gradients.
     pub fn layout(&self) -> &Layout {
         &self.layout
     }
 
-    /// All parameters.
+    /// Returns all parameters, the trainable ones first.
     pub fn parameters(&self) -> &[T] {
         &self.parameters
     }
 
-    /// All parameters, to be set.
+    /// Returns all parameters, to be set.
     pub fn parameters_mut(&mut self) -> &mut [T] {
         &mut self.parameters
     }
 
-    /// The gradients of all parameters from the last backward pass.
+    /// Returns the gradients of all trainable parameters from the last backward pass.
     pub fn gradients(&self) -> &[T] {
         &self.gradients
     }
 
-    /// The gradients, to be spoiled by who wants to see them written.
+    /// Returns the gradients, to be spoiled by who wants to see them written.
     pub fn gradients_mut(&mut self) -> &mut [T] {
         &mut self.gradients
     }
+
+    /// Returns what the last training pass makes of the state.
+    pub fn next_state(&self) -> &[T] {
+        &self.next_state
+    }
 }
 
-impl<T: Scalar> Part<T> {
-    fn new(layer: Arc<dyn Layer<T>>, input: &[usize], output: &[usize], batch: usize) -> Self {
-        Self {
-            prepared: Aligned::new(layer.prepared_len(input)),
-            scratch: Scratchpad::new(layer.scratch(input, batch, Phase::Training)),
-            inference: Scratchpad::new(layer.scratch(input, batch, Phase::Inference)),
-            input: Extent::new(input),
-            output: Extent::new(output),
-            layer,
+/// Values of each sample, one buffer's after the other's, to where they belong.
+fn scatter<T: Scalar>(mut values: impl Iterator<Item = T>, batch: usize, lens: &[usize], buffers: &mut [Aligned<T>]) {
+    for sample in 0..batch {
+        for (&len, buffer) in lens.iter().zip(&mut *buffers) {
+            let to = &mut buffer.as_mut_slice()[sample * len..][..len];
+            to.iter_mut().zip(&mut values).for_each(|(to, value)| *to = value);
         }
     }
+}
+
+/// The way back.
+fn gather<T: Scalar>(batch: usize, lens: &[usize], buffers: &[Aligned<T>]) -> Vec<T> {
+    let mut values = vec![];
+    for sample in 0..batch {
+        for (&len, buffer) in lens.iter().zip(buffers) {
+            values.extend_from_slice(&buffer.as_slice()[sample * len..][..len]);
+        }
+    }
+    values
 }

@@ -23,7 +23,7 @@ pub(crate) fn folder() -> Option<PathBuf> {
 /// The two reference models.
 pub(crate) const REFERENCES: [&str; 2] = ["dense", "cnn"];
 
-pub(crate) fn reference<T: Scalar>(name: &str) -> Sequential<T> {
+pub(crate) fn reference<T: Scalar>(name: &str) -> Model<T> {
     let (relu, softmax) = (Activation::ReLU, Activation::Softmax);
     let model = match name {
         "dense" => Sequential::<T>::with_input([784]).add(Dense::new(512).activation(relu)),
@@ -55,7 +55,7 @@ pub(crate) fn test_images<T: Scalar>(name: &str) -> ArrayD<T> {
 }
 
 /// A reference model that has learned a little: one epoch on the first 3,000 images.
-pub(crate) fn trained(name: &str) -> Sequential {
+pub(crate) fn trained(name: &str) -> Model {
     let train = mnist().train.head(3000).expect("there are more");
     let images = train.inputs().to_shape(IxDyn(&shape(name, 3000))).expect("as many pixels").into_owned();
     let data = Dataset::new(images, train.targets().clone()).expect("one target an image");

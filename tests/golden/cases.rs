@@ -7,7 +7,7 @@ use plywood::data::{Targets, TargetsView};
 use plywood::layers::{Conv2D, Dense, Flatten, Layer, MaxPooling2D, ReLU, Softmax};
 use plywood::losses::{CategoricalCrossentropy, Loss, LossPass, MeanSquaredError};
 use plywood::metrics::{Accuracy, ConfusionMatrix, F1, Metric, Precision, Recall, TopKAccuracy};
-use plywood::model::{Sequential, SequentialBuilder, Trainer};
+use plywood::model::{Sequential, Sequential, Trainer};
 use plywood::ndarray;
 use plywood::optimizers::{Adam, Optimizer, RMSprop, SGD, Update};
 use plywood::testing::LayerRun;
@@ -250,7 +250,7 @@ fn training<T: Scalar>(case: &Case, s: &TrainingSettings) -> Outcome {
     largest(parameters.chain([case.matches_numbers("losses", &losses)]))
 }
 
-fn add<T: Scalar>(model: SequentialBuilder<T>, layer: &Settings) -> SequentialBuilder<T> {
+fn add<T: Scalar>(model: Sequential<T>, layer: &Settings) -> Sequential<T> {
     match layer {
         Settings::Conv2D(s) => model.add(conv2d(s)),
         Settings::MaxPooling2D(s) => model.add(max_pooling2d(s)),

@@ -27,7 +27,7 @@ use super::archive::Archive;
 use super::atomic::write_file;
 use super::failure::Failure;
 use crate::error::{Error, Result};
-use crate::model::Sequential;
+use crate::model::Model;
 use crate::scalar::Scalar;
 
 /// What errors call such a file.
@@ -40,7 +40,7 @@ const LONGEST_CONFIG: u64 = 64 << 20;
 /// The version whose format is written.
 const KERAS_VERSION: &str = "3.15.1";
 
-impl<T: Scalar> Sequential<T> {
+impl<T: Scalar> Model<T> {
     /// Reads a `Sequential` model that Keras 3 has saved as `.keras`: `model.save("model.keras")`.
     ///
     /// What it predicts is what Keras predicts, up to rounding. What matters in training alone is not taken over:
@@ -63,7 +63,7 @@ impl<T: Scalar> Sequential<T> {
     ///
     /// Activations of `Dense` and `Conv2D` are those of [`Activation`](crate::layers::Activation). An initializer that
     /// the crate does not have becomes the layer's default, for the weights come from the file. The model must be in the
-    /// type asked for: `float32` for [`Sequential<f32>`], `float64` for `Sequential<f64>`.
+    /// type asked for: `float32` for [`Model<f32>`], `float64` for `Model<f64>`.
     ///
     /// # Errors
     ///
@@ -86,7 +86,7 @@ impl<T: Scalar> Sequential<T> {
     /// let model = Sequential::input([4]).add(Dense::new(3)).add(Softmax::new()).build(42)?;
     /// model.save_keras(&path)?;
     ///
-    /// let same = Sequential::<f32>::load_keras(&path)?;
+    /// let same = Model::<f32>::load_keras(&path)?;
     /// let x = Array2::ones((5, 4));
     /// assert_eq!(same.predict(&x)?, model.predict(&x)?);
     /// # std::fs::remove_file(&path).unwrap();
@@ -147,7 +147,7 @@ impl<T: Scalar> Sequential<T> {
     }
 }
 
-fn load<T: Scalar>(path: &Path) -> Result<Sequential<T>, Failure> {
+fn load<T: Scalar>(path: &Path) -> Result<Model<T>, Failure> {
     let mut archive = Archive::open(path)?;
     let names: Vec<String> = archive.names().collect();
     let Some(config) = archive.member(CONFIG)? else {
@@ -169,5 +169,5 @@ fn load<T: Scalar>(path: &Path) -> Result<Sequential<T>, Failure> {
     };
     let weights = Weights::new(weights.bytes(u64::MAX - 1)?);
     let values = weights.read(&groups, model.layout())?;
-    model.with_values(0, values).map_err(problem)
+    Ok(model.with_values(0, values))
 }

@@ -9,7 +9,7 @@ use super::super::failure::Failure;
 use super::super::json::from_json;
 use crate::initializers::Initializer;
 use crate::layers::{Activation, Conv2D, Dense, Flatten, MaxPooling2D, ReLU, Softmax};
-use crate::model::{Sequential, SequentialBuilder};
+use crate::model::Sequential;
 use crate::scalar::Scalar;
 use crate::shape::{Padding, Size2D};
 
@@ -101,7 +101,7 @@ impl Architecture {
     }
 
     /// The model as it is to be built, and the names of [`groups`](Self::groups).
-    pub(super) fn into_builder<T: Scalar>(self) -> (SequentialBuilder<T>, BTreeSet<String>) {
+    pub(super) fn into_builder<T: Scalar>(self) -> (Sequential<T>, BTreeSet<String>) {
         let input = Sequential::with_input(self.input);
         (self.layers.into_iter().fold(input, |model, layer| layer.add_to(model)), self.groups)
     }

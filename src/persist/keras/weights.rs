@@ -15,7 +15,7 @@ use hdf5_writer::{ByteOrder, DatasetBuilder, Hdf5Builder, WriteOptions};
 
 use super::super::failure::Failure;
 use crate::error::shape_text;
-use crate::model::{Layout, Sequential};
+use crate::model::{Layout, Model};
 use crate::scalar::Scalar;
 
 /// The bytes of an HDF5 file.
@@ -123,7 +123,7 @@ impl From<hdf5_reader::error::Error> for Failure {
 }
 
 /// The weights of a model as an HDF5 file.
-pub(super) fn encode<T: Scalar>(model: &Sequential<T>) -> io::Result<Vec<u8>> {
+pub(super) fn encode<T: Scalar>(model: &Model<T>) -> io::Result<Vec<u8>> {
     let mut file = Hdf5Builder::new();
     for (name, values) in model.parameters() {
         let (layer, parameter) = split(name);

@@ -6,12 +6,12 @@ use super::super::built_in::BuiltIn;
 use crate::error::{Error, Result};
 use crate::initializers::Initializer;
 use crate::layers::Activation;
-use crate::model::{NamedLayer, Sequential};
+use crate::model::{NamedLayer, Model};
 use crate::scalar::Scalar;
 use crate::shape::{Padding, Size2D};
 
 /// The configuration of a model, as a text.
-pub(super) fn config<T: Scalar>(model: &Sequential<T>) -> Result<String> {
+pub(super) fn config<T: Scalar>(model: &Model<T>) -> Result<String> {
     let input = json!({
         "module": "keras.layers",
         "class_name": "InputLayer",

@@ -1,12 +1,10 @@
 //! What is checked to the last bit, in both types.
 
 use super::LayerCheck;
-use super::given::{Made, elements};
-use super::whole::Whole;
+use super::given::Made;
 use crate::layers::Layer;
 use crate::scalar::Scalar;
-use crate::testing::LayerRun;
-use crate::testing::numbers::{Spacing, no_nan, of_f64, same_bits};
+use crate::testing::numbers::{Spacing, no_nan, same_bits};
 use crate::testing::report::{Found, attempt};
 use crate::testing::threads::few_and_many;
 
@@ -14,18 +12,18 @@ impl<L: Layer<f32> + Layer<f64> + Clone> LayerCheck<L> {
     pub(super) fn draws_random_numbers(&self) -> bool {
         let mut run = self.loaded::<f64>(&self.given(0, Spacing::Free));
         run.forward();
-        let y = run.y().to_owned();
+        let y = run.collect_outputs();
         run.set_training_number(1);
         run.forward();
-        run.y() != y
+        run.collect_outputs() != y
     }
 
     /// What is checked to the last bit.
-    pub(super) fn bits<T: Scalar>(&self, draws: bool) -> [(&'static str, Found); 10]
+    pub(super) fn bits<T: Scalar>(&self, draws: bool) -> [(&'static str, Found); 8]
     where
         L: Layer<T>,
     {
-        let checks: [(_, &dyn Fn() -> Found); 10] = [
+        let checks: [(_, &dyn Fn() -> Found); 8] = [
             ("all written", &|| self.all_written::<T>()),
             ("repeated", &|| self.repeated::<T>()),
             ("two forwards, one backward", &|| self.two_forwards::<T>()),
@@ -34,8 +32,6 @@ impl<L: Layer<f32> + Layer<f64> + Clone> LayerCheck<L> {
             ("sample alone", &|| self.sample_alone::<T>(draws)),
             ("NaN", &|| self.not_a_number::<T>()),
             ("threads", &|| self.threads::<T>()),
-            ("in one piece", &|| self.in_one_piece::<T>()),
-            ("only reshapes", &|| self.only_reshapes::<T>()),
         ];
         checks.map(|(name, check)| (name, attempt(check)))
     }
@@ -49,9 +45,10 @@ impl<L: Layer<f32> + Layer<f64> + Clone> LayerCheck<L> {
         no_nan("y", &made.y)?;
         no_nan("dx", &made.dx)?;
         no_nan("gradients", &made.gradients)?;
+        no_nan("the next state", &made.next_state)?;
         run.spoil();
         run.infer();
-        no_nan("y in prediction", &elements(run.y()))?;
+        no_nan("y in prediction", &run.collect_outputs())?;
         Ok("y, dx and the gradients".to_owned())
     }
 
@@ -108,11 +105,14 @@ impl<L: Layer<f32> + Layer<f64> + Clone> LayerCheck<L> {
         if draws {
             return Ok("another output than in training, where random numbers are drawn".to_owned());
         }
+        if self.mixes_samples() {
+            return Ok("another output than in training, where it depends on the batch".to_owned());
+        }
         let mut run = self.loaded::<T>(&self.given(0, Spacing::Free));
         let trained = Made::by(&mut run);
         run.spoil();
         run.infer();
-        same_bits("in prediction, y", &elements(run.y()), &trained.y)?;
+        same_bits("in prediction, y", &run.collect_outputs(), &trained.y)?;
         Ok("the output of a training pass".to_owned())
     }
 
@@ -120,12 +120,12 @@ impl<L: Layer<f32> + Layer<f64> + Clone> LayerCheck<L> {
     where
         L: Layer<T>,
     {
-        let given = self.given(0, Spacing::Free);
+        let (given, mixes) = (self.given(0, Spacing::Free), self.mixes_samples());
         let mut run = self.loaded::<T>(&given);
         let trained = Made::by(&mut run);
         run.spoil();
         run.infer();
-        let predicted = elements(run.y());
+        let predicted = run.collect_outputs();
         // of the parameters, for each sample: not those of the batch, but the same in either memory
         let mut gradients: Vec<Vec<T>> = vec![];
         for (in_own_memory, mut run) in [(true, self.run_of::<T>(1).expect("the shape was planned")), (false, run)] {
@@ -140,8 +140,8 @@ impl<L: Layer<f32> + Layer<f64> + Clone> LayerCheck<L> {
                 run.spoil();
                 run.infer();
                 let name = format!("of sample {sample} alone {place}, y");
-                same_bits(&name, &elements(run.y()), &of_sample(&predicted))?;
-                if !draws {
+                same_bits(&name, &run.collect_outputs(), &of_sample(&predicted))?;
+                if !draws && !mixes {
                     let made = Made::by(&mut run);
                     same_bits(&format!("{name} in training"), &made.y, &of_sample(&trained.y))?;
                     same_bits(&format!("of sample {sample} alone {place}, dx"), &made.dx, &of_sample(&trained.dx))?;
@@ -169,7 +169,7 @@ impl<L: Layer<f32> + Layer<f64> + Clone> LayerCheck<L> {
         let trained = Made::by(&mut run);
         run.spoil();
         run.infer();
-        let predicted = elements(run.y());
+        let predicted = run.collect_outputs();
         for sample in [0, self.batch - 1] {
             let others = |mut got: Vec<T>, expected: &[T], what: &str| {
                 let len = got.len() / self.batch;
@@ -181,12 +181,14 @@ impl<L: Layer<f32> + Layer<f64> + Clone> LayerCheck<L> {
             let len = given.x.len() / self.batch;
             given.x[sample * len..][..len].fill(f64::NAN);
             given.load(&mut run);
-            let made = Made::by(&mut run);
-            others(made.y, &trained.y, "y")?;
-            others(made.dx, &trained.dx, "dx")?;
+            if !self.mixes_samples() {
+                let made = Made::by(&mut run);
+                others(made.y, &trained.y, "y")?;
+                others(made.dx, &trained.dx, "dx")?;
+            }
             run.spoil();
             run.infer();
-            others(elements(run.y()), &predicted, "y in prediction")?;
+            others(run.collect_outputs(), &predicted, "y in prediction")?;
         }
         Ok("stays with its sample".to_owned())
     }
@@ -201,38 +203,4 @@ impl<L: Layer<f32> + Layer<f64> + Clone> LayerCheck<L> {
         Ok(format!("the same on 1 and on {many}"))
     }
 
-    /// A model computes the parts of a layer that splits, others may call the layer itself.
-    fn in_one_piece<T: Scalar>(&self) -> Found
-    where
-        L: Layer<T>,
-    {
-        if Layer::<T>::split(&self.layer).is_none() {
-            return Ok("does not split".to_owned());
-        }
-        let given = self.given(0, Spacing::Free);
-        let parts = Made::by(&mut self.loaded::<T>(&given));
-        let whole = Whole(self.layer.clone());
-        let mut run = LayerRun::<T>::new(whole, &self.sample, self.batch, self.seed).expect("the shape was planned");
-        given.load(&mut run);
-        Made::by(&mut run).same(&parts, "in one piece")?;
-        Ok("as in two parts".to_owned())
-    }
-
-    /// A model does not compute a layer that says it only reshapes.
-    fn only_reshapes<T: Scalar>(&self) -> Found
-    where
-        L: Layer<T>,
-    {
-        if !Layer::<T>::only_reshapes(&self.layer) {
-            return Ok("computes".to_owned());
-        }
-        let given = self.given(0, Spacing::Free);
-        if !given.parameters.is_empty() {
-            return Err(format!("has {} parameters", given.parameters.len()));
-        }
-        let made = Made::by(&mut self.loaded::<T>(&given));
-        same_bits("y", &made.y, &of_f64(&given.x))?;
-        same_bits("dx", &made.dx, &of_f64(&given.dy))?;
-        Ok("x and dy come out as they are".to_owned())
-    }
 }

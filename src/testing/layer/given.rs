@@ -1,7 +1,5 @@
 //! What a layer is given, and what it makes of it.
 
-use ndarray::ArrayViewD;
-
 use super::LayerCheck;
 use crate::layers::Layer;
 use crate::scalar::Scalar;
@@ -22,6 +20,7 @@ pub(super) struct Made<T> {
     pub(super) y: Vec<T>,
     pub(super) dx: Vec<T>,
     pub(super) gradients: Vec<T>,
+    pub(super) next_state: Vec<T>,
 }
 
 impl<L: Layer<f32> + Layer<f64> + Clone> LayerCheck<L> {
@@ -29,7 +28,7 @@ impl<L: Layer<f32> + Layer<f64> + Clone> LayerCheck<L> {
     where
         L: Layer<T>,
     {
-        LayerRun::new(self.layer.clone(), &self.sample, batch, self.seed)
+        LayerRun::with_inputs(self.layer.clone(), &self.shapes(), batch, self.seed)
     }
 
     /// A run for the whole batch, loaded.
@@ -51,17 +50,18 @@ impl<L: Layer<f32> + Layer<f64> + Clone> LayerCheck<L> {
             // off what initializers make them, or zeros would hide what they are multiplied by
             None => run.parameters().iter().map(|&p| spacing.round(p + draw.number([-0.5, 0.5]))).collect(),
         };
-        let x = draw.numbers(run.x().len(), self.inputs, spacing);
+        let [inputs, outputs] = run.lens();
+        let x = draw.numbers(inputs, self.inputs, spacing);
         let dy_spacing = if spacing == Spacing::Coarse { Spacing::Fine } else { spacing };
-        Given { x, parameters, dy: draw.numbers(run.y().len(), [-1.0, 1.0], dy_spacing) }
+        Given { x, parameters, dy: draw.numbers(outputs, [-1.0, 1.0], dy_spacing) }
     }
 }
 
 impl Given {
     /// Loads a run with these numbers.
     pub(super) fn load<T: Scalar>(&self, run: &mut LayerRun<T>) {
-        run.x_mut().iter_mut().zip(&self.x).for_each(|(to, &from)| *to = T::of(from));
-        run.dy_mut().iter_mut().zip(&self.dy).for_each(|(to, &from)| *to = T::of(from));
+        run.load_inputs(self.x.iter().map(|&x| T::of(x)));
+        run.load_output_gradients(self.dy.iter().map(|&dy| T::of(dy)));
         run.parameters_mut().copy_from_slice(&of_f64::<T>(&self.parameters));
     }
 
@@ -85,16 +85,18 @@ impl<T: Scalar> Made<T> {
     }
 
     pub(super) fn of(run: &LayerRun<T>) -> Self {
-        Self { y: elements(run.y()), dx: elements(run.dx()), gradients: run.gradients().to_vec() }
+        Self {
+            y: run.collect_outputs(),
+            dx: run.collect_input_gradients(),
+            gradients: run.gradients().to_vec(),
+            next_state: run.next_state().to_vec(),
+        }
     }
 
     pub(super) fn same(&self, expected: &Self, when: &str) -> Result<(), String> {
         same_bits(&format!("{when}, y"), &self.y, &expected.y)?;
         same_bits(&format!("{when}, dx"), &self.dx, &expected.dx)?;
-        same_bits(&format!("{when}, gradients"), &self.gradients, &expected.gradients)
+        same_bits(&format!("{when}, gradients"), &self.gradients, &expected.gradients)?;
+        same_bits(&format!("{when}, the next state"), &self.next_state, &expected.next_state)
     }
-}
-
-pub(super) fn elements<T: Scalar>(view: ArrayViewD<'_, T>) -> Vec<T> {
-    view.iter().copied().collect()
 }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::LayerCheck;
 use super::given::{Given, Made};
-use crate::layers::Layer;
+use crate::layers::{Layer, Role};
 use crate::testing::differences::{Differences, Tensor};
 use crate::testing::numbers::{Draw, Spacing, largest_error};
 use crate::testing::report::{Found, attempt};
@@ -33,8 +33,9 @@ impl<L: Layer<f32> + Layer<f64> + Clone> LayerCheck<L> {
                     continue;
                 }
             };
-            let x = (Place { range: None, shape: run.x().shape().to_vec() }, "x".to_owned());
-            let parameters = run.layout().entries().iter().map(|entry| {
+            let x = (Place { range: None, shape: self.input_shape(&run) }, "x".to_owned());
+            let trainable = run.layout().entries().iter().filter(|entry| entry.role() == Role::Trainable);
+            let parameters = trainable.map(|entry| {
                 let place = Place { range: Some(entry.range()), shape: entry.shape().to_vec() };
                 (place, last_part(entry.name()).to_owned())
             });
@@ -64,11 +65,11 @@ impl<L: Layer<f32> + Layer<f64> + Clone> LayerCheck<L> {
             let moved = start.iter().enumerate().map(|(i, start)| start + moved(i));
             match range {
                 Some(range) => run.parameters_mut()[range.clone()].iter_mut().zip(moved).for_each(|(to, p)| *to = p),
-                None => run.x_mut().iter_mut().zip(moved).for_each(|(to, x)| *to = x),
+                None => run.load_inputs(moved),
             }
             run.forward();
             outputs.clear();
-            outputs.extend(run.y());
+            outputs.extend(run.collect_outputs());
         };
         let differences = Differences { y: &made.y, weights: &given.dy, bound: self.gradient_bound };
         let tensor = Tensor { shape, gradient, least: LEAST, elements: self.elements };
@@ -76,12 +77,21 @@ impl<L: Layer<f32> + Layer<f64> + Clone> LayerCheck<L> {
         outputs(&|_| 0.0, &mut vec![]);
         result
     }
+    /// The shape in which places in the input are told: of several inputs, a row for each sample.
+    fn input_shape(&self, run: &LayerRun<f64>) -> Vec<usize> {
+        match run.input_count() {
+            1 => run.x().shape().to_vec(),
+            _ => vec![run.batch(), run.lens()[0] / run.batch()],
+        }
+    }
+
 
     pub(super) fn gradients_add_up(&self) -> Found<(f64, String)> {
         let given = self.given(0, Spacing::Fine);
         let mut run = self.loaded::<f64>(&given);
         let whole = Made::by(&mut run);
-        let tensors = run.layout();
+        let layout = run.layout().clone();
+        let tensors = || layout.entries().iter().filter(|entry| entry.role() == Role::Trainable);
         let mut sum = vec![0.0; whole.gradients.len()];
         let mut run = self.run_of::<f64>(1).expect("the shape was planned");
         for sample in 0..self.batch {
@@ -89,7 +99,7 @@ impl<L: Layer<f32> + Layer<f64> + Clone> LayerCheck<L> {
             let made = Made::by(&mut run);
             sum.iter_mut().zip(&made.gradients).for_each(|(sum, gradient)| *sum += gradient);
         }
-        let (error, of) = largest(tensors.entries().iter().map(|entry| {
+        let (error, of) = largest(tensors().map(|entry| {
             (last_part(entry.name()), largest_error(&whole.gradients[entry.range()], &sum[entry.range()], LEAST))
         }));
         let of = if of.is_empty() { "no parameters" } else { &of };
@@ -101,7 +111,8 @@ impl<L: Layer<f32> + Layer<f64> + Clone> LayerCheck<L> {
         let mut run = self.loaded::<f32>(&given);
         let (narrow, wide) = (Made::by(&mut run), Made::by(&mut self.loaded::<f64>(&given)));
         let error = |narrow: &[f32], wide: &[f64]| largest_error(narrow, wide, LEAST_F32);
-        let parameters = run.layout().entries().iter().map(|entry| {
+        let trainable = run.layout().entries().iter().filter(|entry| entry.role() == Role::Trainable);
+        let parameters = trainable.map(|entry| {
             (last_part(entry.name()), error(&narrow.gradients[entry.range()], &wide.gradients[entry.range()]))
         });
         Ok(largest(

@@ -5,7 +5,6 @@ mod given;
 mod gradients;
 #[cfg(test)]
 mod tests;
-mod whole;
 
 use std::collections::BTreeSet;
 
@@ -17,7 +16,7 @@ use super::report::{Found, attempt};
 use super::threads::on_one_thread;
 use super::{Failure, Report};
 use crate::error::shape_text;
-use crate::layers::{Layer, Phase, Plan, Scratch};
+use crate::layers::{Layer, ParameterSpec, Phase, Plan, Scratch};
 use crate::scalar::Scalar;
 
 /// How exactly the sum of the gradients of single samples has to be that of the batch: rounding in `f64` only.
@@ -106,7 +105,7 @@ where
 #[derive(Debug, Clone)]
 pub struct LayerCheck<L> {
     layer: L,
-    sample: Vec<usize>,
+    samples: Vec<Vec<usize>>,
     batch: usize,
     seed: u64,
     inputs: [f64; 2],
@@ -122,7 +121,7 @@ impl<L: Layer<f32> + Layer<f64> + Clone> LayerCheck<L> {
     pub fn new(layer: L, sample: impl Into<Vec<usize>>) -> Self {
         Self {
             layer,
-            sample: sample.into(),
+            samples: vec![sample.into()],
             batch: 3,
             seed: 0,
             inputs: [-1.0, 1.0],
@@ -132,6 +131,11 @@ impl<L: Layer<f32> + Layer<f64> + Clone> LayerCheck<L> {
             gradient_bound: 1e-6,
             f32_bound: 1e-5,
         }
+    }
+
+    /// Starts the check of a layer with any number of inputs, for samples of these shapes.
+    pub fn with_inputs(layer: L, samples: impl IntoIterator<Item = Vec<usize>>) -> Self {
+        Self { samples: samples.into_iter().collect(), ..Self::new(layer, []) }
     }
 
     /// Sets the number of samples.
@@ -207,8 +211,9 @@ impl<L: Layer<f32> + Layer<f64> + Clone> LayerCheck<L> {
         let Self { batch, seed, .. } = self;
         let kind = Layer::<f64>::kind(&self.layer);
         let samples = if batch == 1 { "1 sample".to_owned() } else { format!("{batch} samples") };
-        let mut report = Report::new(format!("{kind} on {}, {samples}, seed {seed}", shape_text(&self.sample)));
-        if !report.note("plan", || self.plan().map(|plan| plan_text(&plan))) {
+        let shapes = self.samples.iter().map(|sample| shape_text(sample)).collect::<Vec<_>>().join(" and ");
+        let mut report = Report::new(format!("{kind} on {shapes}, {samples}, seed {seed}"));
+        if !report.note("plan", || self.plan()) {
             return report.finish();
         }
         report.note("hostile shapes", || self.hostile_shapes());
@@ -218,7 +223,7 @@ impl<L: Layer<f32> + Layer<f64> + Clone> LayerCheck<L> {
         let draws = attempt(|| Ok(self.draws_random_numbers())).unwrap_or(false);
         report.note_both("", self.bits::<f32>(draws), self.bits::<f64>(draws));
         on_one_thread(|| self.gradients(&mut report));
-        if !draws {
+        if !draws && !self.mixes_samples() {
             report.measure("gradients add up", SUM_BOUND, || self.gradients_add_up());
         }
         report.measure("f32 against f64", self.f32_bound, || self.f32_against_f64());
@@ -228,11 +233,12 @@ impl<L: Layer<f32> + Layer<f64> + Clone> LayerCheck<L> {
         report.finish()
     }
 
-    fn plan(&self) -> Found<Plan> {
-        let (layer, sample) = (&self.layer, &*self.sample);
-        let plan = Layer::<f64>::plan(layer, sample).map_err(|error| error.to_string())?;
-        let again = Layer::<f64>::plan(layer, sample).map_err(|error| error.to_string())?;
-        let f32_plan = Layer::<f32>::plan(layer, sample).map_err(|error| error.to_string())?;
+    /// What is laid out for a model of it has to be what it plans, in both types and whenever it is asked.
+    fn plan(&self) -> Found {
+        let layer = &self.layer;
+        let plan = planned(&Layer::<f64>::plan(layer, &self.shapes()))?;
+        let again = planned(&Layer::<f64>::plan(layer, &self.shapes()))?;
+        let f32_plan = planned(&Layer::<f32>::plan(layer, &self.shapes()))?;
         if plan != again {
             return Err(format!("asked again, the layer plans {again:?} in place of {plan:?}"));
         }
@@ -250,45 +256,55 @@ impl<L: Layer<f32> + Layer<f64> + Clone> LayerCheck<L> {
                 return Err(format!("there are two parameters {:?}", spec.name));
             }
         }
-        // what a model computes is what the layer splits in, if it does
         let run = self.run_of::<f64>(1).map_err(|error| error.to_string())?;
-        let planned: Vec<_> = plan.parameters.iter().map(|spec| spec.shape.as_slice()).collect();
-        let laid_out: Vec<_> = run.layout().entries().iter().map(|entry| entry.shape()).collect();
-        if planned != laid_out {
-            return Err(format!("the parts of the layer have parameters of shapes {laid_out:?}, it plans {planned:?}"));
-        }
-        if run.y().shape()[1..] != plan.output {
-            return Err(format!("the parts of the layer put out {:?}, it plans {:?}", run.y().shape(), plan.output));
-        }
-        if plan.output.contains(&0) {
-            return Err(format!("samples of shape {} come out", shape_text(&plan.output)));
-        }
-        Ok(plan)
+        let outputs = (0..run.output_count()).map(|i| shape_text(&run.output(i).shape()[1..])).collect::<Vec<_>>();
+        let entries = run.layout().entries().iter();
+        let parameters = entries.map(|entry| {
+            let name = entry.name().split_once('/').map_or(entry.name(), |(_, name)| name);
+            format!("{name} {}", shape_text(entry.shape()))
+        });
+        let parameters = parameters.collect::<Vec<_>>().join(", ");
+        let parameters = if parameters.is_empty() { "no parameters" } else { &parameters };
+        Ok(format!("output {}; {parameters}", outputs.join(" and ")))
+    }
+
+    /// Whether in training a sample's output depends on its batch.
+    fn mixes_samples(&self) -> bool {
+        Layer::<f64>::plan(&self.layer, &self.shapes()).is_ok_and(|plan| plan.mixes_samples)
+    }
+
+    /// The shapes of a sample of each input.
+    fn shapes(&self) -> Vec<&[usize]> {
+        self.samples.iter().map(Vec::as_slice).collect()
     }
 
     /// Shapes of other ranks, and sizes whose products overflow.
     fn hostile_shapes(&self) -> Found {
-        let rank = self.sample.len();
+        let rank = self.samples[0].len();
         let shapes = [vec![], vec![2; rank + 1], vec![usize::MAX; rank], vec![1 << 31; rank], vec![1; rank]];
         for shape in &shapes {
-            attempt(|| {
-                let _ = Layer::<f32>::plan(&self.layer, shape);
-                let _ = Layer::<f64>::plan(&self.layer, shape);
-                Ok(())
-            })
-            .map_err(|problem| format!("for samples of shape {}, plan {problem}", shape_text(shape)))?;
+            for count in [0, 1, 2, self.samples.len()] {
+                let inputs = vec![&shape[..]; count];
+                attempt(|| {
+                    let _ = Layer::<f32>::plan(&self.layer, &inputs);
+                    let _ = Layer::<f64>::plan(&self.layer, &inputs);
+                    Ok(())
+                })
+                .map_err(|problem| format!("for {count} inputs of shape {}, plan {problem}", shape_text(shape)))?;
+            }
         }
-        Ok(format!("{} shapes, no panic", shapes.len()))
+        Ok(format!("{} shapes of up to {} inputs, no panic", shapes.len(), self.samples.len().max(2)))
     }
 
     fn scratch<T: Scalar>(&self) -> Found
     where
         L: Layer<T>,
     {
+        let run = self.run_of::<T>(1).map_err(|error| error.to_string())?;
         for phase in [Phase::Inference, Phase::Training] {
             let mut least = Scratch::default();
             for batch in 1..=SCRATCH_BATCHES {
-                let now = Layer::<T>::scratch(&self.layer, &self.sample, batch, phase);
+                let now = run.scratch(batch, phase);
                 if now.values < least.values || now.indices < least.indices {
                     return Err(format!("{batch} samples need {now:?}, one sample less {least:?} ({phase:?})"));
                 }
@@ -299,10 +315,22 @@ impl<L: Layer<f32> + Layer<f64> + Clone> LayerCheck<L> {
     }
 }
 
-/// `output 5×4×4; kernel 3×3×3×4, bias 4`
-fn plan_text(plan: &Plan) -> String {
-    let parameters = plan.parameters.iter().map(|spec| format!("{} {}", spec.name, shape_text(&spec.shape)));
-    let parameters = parameters.collect::<Vec<_>>().join(", ");
-    let parameters = if parameters.is_empty() { "no parameters" } else { &parameters };
-    format!("output {}; {parameters}", shape_text(&plan.output))
+
+/// What can be compared of a plan.
+#[derive(Debug, PartialEq)]
+struct Planned {
+    outputs: Vec<Vec<usize>>,
+    parameters: Vec<ParameterSpec>,
+    multiply_adds: usize,
+    mixes_samples: bool,
+}
+
+fn planned<T: Scalar>(plan: &crate::Result<Plan<T>>) -> Result<Planned, String> {
+    let plan = plan.as_ref().map_err(|error| error.to_string())?;
+    Ok(Planned {
+        outputs: plan.outputs().to_vec(),
+        parameters: plan.parameters().to_vec(),
+        multiply_adds: plan.multiply_adds,
+        mixes_samples: plan.mixes_samples,
+    })
 }

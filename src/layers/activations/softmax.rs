@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Backward, Forward, Layer, Plan, slice, slice_mut};
 use crate::error::{Error, Result};
+use crate::layers::{Backward, Forward, Layer, Op, Plan, single_input};
 use crate::scalar::Scalar;
 
 /// Turns logits into probabilities that sum to 1.
@@ -38,7 +38,7 @@ use crate::scalar::Scalar;
 pub struct Softmax {}
 
 impl Softmax {
-    /// The layer.
+    /// Creates the layer.
     pub fn new() -> Self {
         Self {}
     }
@@ -49,27 +49,34 @@ impl<T: Scalar> Layer<T> for Softmax {
         "softmax"
     }
 
-    fn plan(&self, input: &[usize]) -> Result<Plan> {
-        if input.is_empty() {
+    fn plan(&self, inputs: &[&[usize]]) -> Result<Plan<T>> {
+        let input = single_input("softmax", inputs)?;
+        let Some(&classes) = input.last() else {
             return Err(Error::InputShape {
                 layer: "softmax".to_owned(),
                 got: vec![],
                 expected: "[…, classes]",
                 help: "put Dense before it".to_owned(),
             });
-        }
-        Ok(Plan::new(input))
+        };
+        Ok(Plan::new(input, SoftmaxOp { classes }))
+    }
+}
+
+/// Softmax over rows of one length.
+#[derive(Debug, Clone)]
+pub(crate) struct SoftmaxOp {
+    classes: usize,
+}
+
+impl<T: Scalar> Op<T> for SoftmaxOp {
+    fn forward(&self, mut pass: Forward<'_, T>) {
+        T::softmax(pass.x.slice(), pass.y.slice_mut(), self.classes);
     }
 
-    fn forward(&self, pass: Forward<'_, T>) {
-        let classes = *pass.x.shape().last().expect("the input shape was planned");
-        T::softmax(slice(pass.x), slice_mut(pass.y), classes);
-    }
-
-    fn backward(&self, pass: Backward<'_, T>) {
-        if let Some(dx) = pass.dx {
-            let classes = *pass.y.shape().last().expect("the input shape was planned");
-            T::softmax_backward(slice(pass.y), slice_mut(pass.dy), slice_mut(dx), classes);
+    fn backward(&self, mut pass: Backward<'_, T>) {
+        if let Some(dx) = pass.dx.into_slice() {
+            T::softmax_backward(pass.y.slice(), pass.dy.slice_mut(), dx, self.classes);
         }
     }
 }

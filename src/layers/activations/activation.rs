@@ -2,6 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::{ReLU, Softmax};
+use crate::error::Result;
+use crate::layers::{Layer, Plan};
+use crate::scalar::Scalar;
+
 /// What a layer does with its output before it hands it on.
 ///
 /// `Dense::new(64).activation(Activation::ReLU)` and `Dense::new(64)` followed by [`ReLU`](super::ReLU) give the same
@@ -30,4 +35,15 @@ pub enum Activation {
     ReLU,
     /// y = eˣ / Σ eˣ over the last axis.
     Softmax,
+}
+
+impl Activation {
+    /// The plan of the layer that computes it; a linear one only keeps the shape.
+    pub(crate) fn plan<T: Scalar>(self, sample: &[usize]) -> Result<Plan<T>> {
+        match self {
+            Self::Linear => Ok(Plan::reshape(sample)),
+            Self::ReLU => ReLU::new().plan(&[sample]),
+            Self::Softmax => Softmax::new().plan(&[sample]),
+        }
+    }
 }

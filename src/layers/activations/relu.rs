@@ -2,15 +2,15 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Backward, Forward, Layer, Plan, slice, slice_mut};
 use crate::error::Result;
+use crate::layers::{Backward, Forward, Layer, Op, Plan, single_input};
 use crate::scalar::Scalar;
 
 /// Cuts off what is below zero.
 ///
 /// y = max(0, x), elementwise; the derivative at 0 is 0, and NaN stays NaN.
 ///
-/// After a [`Dense`](super::Dense), [`Conv2D`](super::Conv2D) or a pooled convolution without activation it is computed
+/// After a [`Dense`](crate::layers::Dense), [`Conv2D`](crate::layers::Conv2D) or a pooled convolution without activation it is computed
 /// as part of that layer when the model is built: the same bits as `activation(Activation::ReLU)`, at the same speed.
 ///
 /// # Shapes
@@ -34,7 +34,7 @@ use crate::scalar::Scalar;
 pub struct ReLU {}
 
 impl ReLU {
-    /// The layer.
+    /// Creates the layer.
     pub fn new() -> Self {
         Self {}
     }
@@ -45,17 +45,19 @@ impl<T: Scalar> Layer<T> for ReLU {
         "re_lu"
     }
 
-    fn plan(&self, input: &[usize]) -> Result<Plan> {
-        Ok(Plan::new(input))
+    fn plan(&self, inputs: &[&[usize]]) -> Result<Plan<T>> {
+        Ok(Plan::new(single_input("re_lu", inputs)?, self.clone()))
+    }
+}
+
+impl<T: Scalar> Op<T> for ReLU {
+    fn forward(&self, mut pass: Forward<'_, T>) {
+        T::relu_forward(pass.x.slice(), pass.y.slice_mut());
     }
 
-    fn forward(&self, pass: Forward<'_, T>) {
-        T::relu_forward(slice(pass.x), slice_mut(pass.y));
-    }
-
-    fn backward(&self, pass: Backward<'_, T>) {
-        if let Some(dx) = pass.dx {
-            T::relu_backward(slice(pass.y), slice_mut(pass.dy), slice_mut(dx));
+    fn backward(&self, mut pass: Backward<'_, T>) {
+        if let Some(dx) = pass.dx.into_slice() {
+            T::relu_backward(pass.y.slice(), pass.dy.slice_mut(), dx);
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Backward, Forward, Layer, Plan};
 use crate::error::{Error, Result};
+use crate::layers::{Layer, Plan, single_input};
 use crate::scalar::Scalar;
 use crate::shape::elements;
 
@@ -36,7 +36,7 @@ use crate::shape::elements;
 pub struct Flatten {}
 
 impl Flatten {
-    /// The layer.
+    /// Creates the layer.
     pub fn new() -> Self {
         Self {}
     }
@@ -47,23 +47,9 @@ impl<T: Scalar> Layer<T> for Flatten {
         "flatten"
     }
 
-    fn plan(&self, input: &[usize]) -> Result<Plan> {
-        let features = elements(input)
+    fn plan(&self, inputs: &[&[usize]]) -> Result<Plan<T>> {
+        let features = elements(single_input("flatten", inputs)?)
             .ok_or_else(|| Error::TooLarge { owner: "flatten".to_owned(), what: "the flattened sample" })?;
-        Ok(Plan::new([features]))
-    }
-
-    fn forward(&self, mut pass: Forward<'_, T>) {
-        pass.y.iter_mut().zip(&pass.x).for_each(|(y, &x)| *y = x);
-    }
-
-    fn backward(&self, pass: Backward<'_, T>) {
-        if let Some(mut dx) = pass.dx {
-            dx.iter_mut().zip(&pass.dy).for_each(|(dx, &dy)| *dx = dy);
-        }
-    }
-
-    fn only_reshapes(&self) -> bool {
-        true
+        Ok(Plan::reshape([features]))
     }
 }

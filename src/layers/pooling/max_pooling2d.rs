@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Backward, Forward, Layer, Phase, Plan, Scratch, slice, slice_mut};
 use crate::error::{Error, Result};
 use crate::kernels::parallel::{Chunks, MIN_ELEMENTS, each_task};
 use crate::kernels::pooling::scatter_to_argmax;
+use crate::layers::{Backward, Forward, Layer, Op, Phase, Plan, Scratch, single_input};
 use crate::scalar::Scalar;
 use crate::shape::{Geometry, Padding, Size2D, Window};
 
@@ -55,7 +55,7 @@ pub struct MaxPooling2D {
 }
 
 impl MaxPooling2D {
-    /// Windows of this size that do not overlap, without padding.
+    /// Creates a pooling over windows of this size that do not overlap, without padding.
     pub fn new(pool_size: impl Into<Size2D>) -> Self {
         Self { pool_size: pool_size.into(), strides: None, padding: Padding::Valid }
     }
@@ -71,10 +71,6 @@ impl MaxPooling2D {
     pub fn padding(mut self, padding: Padding) -> Self {
         self.padding = padding;
         self
-    }
-
-    pub(super) fn is_unpadded(&self) -> bool {
-        self.padding == Padding::Valid
     }
 
     pub(crate) fn geometry(&self, input: &[usize]) -> Result<Geometry> {
@@ -99,27 +95,42 @@ impl<T: Scalar> Layer<T> for MaxPooling2D {
         "max_pooling2d"
     }
 
-    fn plan(&self, input: &[usize]) -> Result<Plan> {
-        let Geometry { input: [.., channels], output: [height, width], .. } = self.geometry(input)?;
+    fn plan(&self, inputs: &[&[usize]]) -> Result<Plan<T>> {
+        let input = single_input("max_pooling2d", inputs)?;
+        let geometry = self.geometry(input)?;
+        let Geometry { input: [.., channels], output: [height, width], .. } = geometry;
         if input[0].checked_mul(input[1]).is_none_or(|pixels| u32::try_from(pixels).is_err()) {
             return Err(Error::TooLarge { owner: "max_pooling2d".to_owned(), what: "the image" });
         }
-        Ok(Plan::new([height, width, channels]))
+        Ok(Plan::new([height, width, channels], MaxPoolingOp { geometry }))
     }
+}
 
-    fn scratch(&self, input: &[usize], batch: usize, phase: Phase) -> Scratch {
-        let geometry = self.geometry(input).expect("the input shape was planned");
+/// Max-pooling over images of one shape.
+#[derive(Debug, Clone)]
+pub(crate) struct MaxPoolingOp {
+    pub(crate) geometry: Geometry,
+}
+
+impl MaxPoolingOp {
+    /// Elements of an input, and of an output.
+    fn lens(&self) -> [usize; 2] {
+        [self.geometry.input_len(), self.geometry.pixels() * self.geometry.input[2]]
+    }
+}
+
+impl<T: Scalar> Op<T> for MaxPoolingOp {
+    fn scratch(&self, batch: usize, phase: Phase) -> Scratch {
         let indices = match phase {
             Phase::Inference => 0,
-            Phase::Training => batch * geometry.pixels() * geometry.input[2],
+            Phase::Training => batch * self.lens()[1],
         };
         Scratch { values: 0, indices }
     }
 
-    fn forward(&self, pass: Forward<'_, T>) {
-        let geometry = self.geometry(&pass.x.shape()[1..]).expect("the input shape was planned");
-        let (input_len, output_len) = (geometry.input_len(), geometry.pixels() * geometry.input[2]);
-        let (x, y) = (slice(pass.x), slice_mut(pass.y));
+    fn forward(&self, mut pass: Forward<'_, T>) {
+        let [input_len, output_len] = self.lens();
+        let (x, y) = (pass.x.slice(), pass.y.slice_mut());
         let images = MIN_ELEMENTS.div_ceil(input_len.max(1));
         let tasks = (y.len() / output_len).div_ceil(images);
         let argmax = pass.training.map(|_| Chunks::new(&mut pass.scratch.indices[..y.len()], images * output_len));
@@ -128,23 +139,22 @@ impl<T: Scalar> Layer<T> for MaxPooling2D {
             for (i, y) in y.slice.chunks_exact_mut(output_len).enumerate() {
                 let x = &x[(task * images + i) * input_len..][..input_len];
                 let argmax = argmax.as_deref_mut().map(|argmax| &mut argmax[i * output_len..][..output_len]);
-                T::max_pool(&geometry, x, 0, 0..geometry.output[0], y, argmax);
+                T::max_pool(&self.geometry, x, 0, 0..self.geometry.output[0], y, argmax);
             }
         });
     }
 
-    fn backward(&self, pass: Backward<'_, T>) {
-        let Some(dx) = pass.dx else { return };
-        let geometry = self.geometry(&pass.x.shape()[1..]).expect("the input shape was planned");
-        let (input_len, output_len) = (geometry.input_len(), geometry.pixels() * geometry.input[2]);
-        let (dx, dy, argmax) = (slice_mut(dx), slice_mut(pass.dy), &*pass.scratch.indices);
+    fn backward(&self, mut pass: Backward<'_, T>) {
+        let Some(dx) = pass.dx.into_slice() else { return };
+        let [input_len, output_len] = self.lens();
+        let (dy, argmax) = (&*pass.dy.slice_mut(), &*pass.scratch.indices);
         let images = MIN_ELEMENTS.div_ceil(input_len.max(1));
         let tasks = (dy.len() / output_len).div_ceil(images);
         each_task(0..tasks, Chunks::new(dx, images * input_len), &|task, dx| {
             for (i, dx) in dx.slice.chunks_exact_mut(input_len).enumerate() {
                 let range = (task * images + i) * output_len..(task * images + i + 1) * output_len;
                 dx.fill(T::zero());
-                scatter_to_argmax(geometry.input[2], &argmax[range.clone()], &dy[range], dx);
+                scatter_to_argmax(self.geometry.input[2], &argmax[range.clone()], &dy[range], dx);
             }
         });
     }

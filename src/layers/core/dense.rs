@@ -1,18 +1,14 @@
 //! The fully connected layer.
 
-use std::any::Any;
-use std::sync::Arc;
-
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Activation, Backward, Forward, Layer, ParameterSpec, Phase, Plan, ReLU, Scratch, Softmax, kernel_and_bias,
-    kernel_and_bias_mut, slice, slice_mut,
-};
 use crate::error::{Error, Result};
 use crate::initializers::Initializer;
 use crate::kernels::dense::DenseKernel;
-use crate::model::Block;
+use crate::layers::{
+    Activation, Backward, Block, Forward, Layer, Op, ParameterSpec, Phase, Plan, Scratch, kernel_and_bias,
+    kernel_and_bias_mut, single_input,
+};
 use crate::scalar::Scalar;
 use crate::shape::elements;
 
@@ -37,7 +33,7 @@ use crate::shape::elements;
 /// # Errors
 ///
 /// At build: [`Error::InvalidParameter`] for zero units, [`Error::InputShape`] for samples that are not vectors (put
-/// [`Flatten`](super::Flatten) before it), [`Error::TooLarge`] if the kernel could not be addressed.
+/// [`Flatten`](crate::layers::Flatten) before it), [`Error::TooLarge`] if the kernel could not be addressed.
 ///
 /// # Source
 ///
@@ -65,7 +61,7 @@ pub struct Dense {
 }
 
 impl Dense {
-    /// A layer of so many units, linear and with a bias.
+    /// Creates a layer of this many units, linear and with a bias.
     pub fn new(units: usize) -> Self {
         Self {
             units,
@@ -100,10 +96,6 @@ impl Dense {
         self.bias_initializer = initializer;
         self
     }
-
-    fn kernel(&self, inputs: usize) -> DenseKernel {
-        DenseKernel { inputs, units: self.units, relu: self.activation == Activation::ReLU }
-    }
 }
 
 impl<T: Scalar> Layer<T> for Dense {
@@ -111,7 +103,8 @@ impl<T: Scalar> Layer<T> for Dense {
         "dense"
     }
 
-    fn plan(&self, input: &[usize]) -> Result<Plan> {
+    fn plan(&self, inputs: &[&[usize]]) -> Result<Plan<T>> {
+        let input = single_input("dense", inputs)?;
         let &[features] = input else {
             return Err(Error::InputShape {
                 layer: "dense".to_owned(),
@@ -126,68 +119,65 @@ impl<T: Scalar> Layer<T> for Dense {
         let multiply_adds = elements(&[features, self.units])
             .ok_or_else(|| Error::TooLarge { owner: "dense".to_owned(), what: "the kernel" })?;
         let kernel = ParameterSpec::new("kernel", [features, self.units], self.kernel_initializer);
-        let mut plan =
-            Plan::new([self.units]).parameter(kernel.fans(features, self.units)).multiply_adds(multiply_adds);
+        let op = DenseOp { kernel: DenseKernel { inputs: features, units: self.units, relu: false } };
+        let mut plan = Plan::new([self.units], op)
+            .parameter(kernel.fans(features, self.units))
+            .activation(self.activation)
+            .multiply_adds(multiply_adds);
         if self.bias {
             plan = plan.parameter(ParameterSpec::new("bias", [self.units], self.bias_initializer));
         }
         Ok(plan)
     }
+}
 
-    fn scratch(&self, input: &[usize], batch: usize, phase: Phase) -> Scratch {
+/// y = x·W + b, and a ReLU if one follows.
+#[derive(Debug, Clone)]
+pub(crate) struct DenseOp {
+    pub(crate) kernel: DenseKernel,
+}
+
+impl DenseOp {
+    pub(crate) fn with_relu(&self) -> Self {
+        Self { kernel: DenseKernel { relu: true, ..self.kernel } }
+    }
+}
+
+impl<T: Scalar> Op<T> for DenseOp {
+    fn scratch(&self, batch: usize, phase: Phase) -> Scratch {
         let values = match phase {
             Phase::Inference => 0,
-            Phase::Training => self.kernel(input[0]).backward_scratch::<T>(batch),
+            Phase::Training => self.kernel.backward_scratch::<T>(batch),
         };
         Scratch { values, indices: 0 }
     }
 
-    fn prepared_len(&self, input: &[usize]) -> usize {
-        self.kernel(input[0]).prepared_len::<T>()
+    fn prepared_len(&self) -> usize {
+        self.kernel.prepared_len::<T>()
     }
 
-    fn prepare(&self, input: &[usize], parameters: Block<'_, T>, prepared: &mut [T]) {
-        T::dense_prepare(&self.kernel(input[0]), kernel_and_bias(parameters).0, prepared);
+    fn prepare(&self, parameters: Block<'_, T>, prepared: &mut [T]) {
+        T::dense_prepare(&self.kernel, kernel_and_bias(parameters).0, prepared);
     }
 
-    fn forward(&self, pass: Forward<'_, T>) {
-        let kernel = self.kernel(pass.x.shape()[1]);
+    fn forward(&self, mut pass: Forward<'_, T>) {
         let (_, bias) = kernel_and_bias(pass.parameters);
-        let y = slice_mut(pass.y);
-        T::dense_forward(&kernel, slice(pass.x), pass.prepared, bias, y);
-        if self.activation == Activation::Softmax {
-            T::softmax_in_place(y, self.units);
-        }
+        T::dense_forward(&self.kernel, pass.x.slice(), pass.prepared, bias, pass.y.slice_mut());
     }
 
-    fn backward(&self, pass: Backward<'_, T>) {
+    fn backward(&self, mut pass: Backward<'_, T>) {
         let (kernel, _) = kernel_and_bias(pass.parameters);
         let (dkernel, dbias) = kernel_and_bias_mut(pass.gradients);
-        let (y, dy) = (slice(pass.y), slice_mut(pass.dy));
-        if self.activation == Activation::Softmax {
-            T::softmax_backward_in_place(y, dy, self.units);
-        }
         T::dense_backward(
-            &self.kernel(pass.x.shape()[1]),
-            slice(pass.x),
-            y,
+            &self.kernel,
+            pass.x.slice(),
+            pass.y.slice(),
             kernel,
-            dy,
-            pass.dx.map(slice_mut),
+            pass.dy.slice_mut(),
+            pass.dx.into_slice(),
             dkernel,
             dbias,
             pass.scratch.values,
         );
-    }
-
-    fn absorb(&self, next: &dyn Layer<T>) -> Option<Arc<dyn Layer<T>>> {
-        let relu = self.activation == Activation::Linear && (next as &dyn Any).is::<ReLU>();
-        relu.then(|| Arc::new(self.clone().activation(Activation::ReLU)) as _)
-    }
-
-    /// So that a loss can take over the Softmax.
-    fn split(&self) -> Option<[Arc<dyn Layer<T>>; 2]> {
-        (self.activation == Activation::Softmax)
-            .then(|| [Arc::new(self.clone().activation(Activation::Linear)) as _, Arc::new(Softmax::new()) as _])
     }
 }

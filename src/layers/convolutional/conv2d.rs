@@ -1,19 +1,14 @@
 //! The two-dimensional convolution.
 
-use std::any::Any;
-use std::sync::Arc;
-
 use serde::{Deserialize, Serialize};
 
-use super::pooled_conv2d::PooledConv2D;
-use super::{
-    Activation, Backward, Forward, Layer, MaxPooling2D, ParameterSpec, Phase, Plan, ReLU, Scratch, Softmax,
-    kernel_and_bias, kernel_and_bias_mut, slice, slice_mut,
-};
 use crate::error::{Error, Result};
 use crate::initializers::Initializer;
 use crate::kernels::convolution::Convolution;
-use crate::model::Block;
+use crate::layers::{
+    Activation, Backward, Block, Forward, Layer, MaxPoolingOp, Op, ParameterSpec, Phase, Plan, Scratch,
+    kernel_and_bias, kernel_and_bias_mut, single_input,
+};
 use crate::scalar::Scalar;
 use crate::shape::{Geometry, Padding, Size2D, Window, elements};
 
@@ -78,7 +73,7 @@ pub struct Conv2D {
 }
 
 impl Conv2D {
-    /// So many filters of this size, linear, with a bias, strides and dilation of 1 and no padding.
+    /// Creates a convolution of this many filters of this size, linear, with a bias, strides and dilation of 1 and no padding.
     pub fn new(filters: usize, kernel_size: impl Into<Size2D>) -> Self {
         Self {
             filters,
@@ -138,23 +133,9 @@ impl Conv2D {
         self
     }
 
-    pub(super) fn filters(&self) -> usize {
-        self.filters
-    }
-
-    pub(super) fn is_linear(&self) -> bool {
-        self.activation == Activation::Linear
-    }
-
     pub(crate) fn geometry(&self, input: &[usize]) -> Result<Geometry> {
         let Self { kernel_size: size, strides, dilation, padding, .. } = *self;
         Window { size, strides, dilation, padding }.over(input, "conv2d", "kernel")
-    }
-
-    /// The loops for samples of a shape that has been planned.
-    pub(super) fn convolution(&self, input: &[usize]) -> Convolution {
-        let geometry = self.geometry(input).expect("the input shape was planned");
-        Convolution::new(geometry, self.filters, self.activation == Activation::ReLU)
     }
 }
 
@@ -163,106 +144,99 @@ impl<T: Scalar> Layer<T> for Conv2D {
         "conv2d"
     }
 
-    fn plan(&self, input: &[usize]) -> Result<Plan> {
+    fn plan(&self, inputs: &[&[usize]]) -> Result<Plan<T>> {
         let too_large = |what| Error::TooLarge { owner: "conv2d".to_owned(), what };
+        let input = single_input("conv2d", inputs)?;
         if self.filters == 0 {
             return Err(Error::invalid_parameter("conv2d", "filters", 0, "at least 1"));
         }
-        let Geometry { input: [_, _, channels], output: [height, width], size: [rows, columns], .. } =
-            self.geometry(input)?;
+        let geometry = self.geometry(input)?;
+        let Geometry { input: [_, _, channels], output: [height, width], size: [rows, columns], .. } = geometry;
         let shape = [rows, columns, channels, self.filters];
         let weights = elements(&shape).ok_or_else(|| too_large("the kernel"))?;
         elements(&[height, width, self.filters]).ok_or_else(|| too_large("the output"))?;
         let window = rows * columns;
         let kernel = ParameterSpec::new("kernel", shape, self.kernel_initializer)
             .fans(window * channels, window.saturating_mul(self.filters));
-        let mut plan = Plan::new([height, width, self.filters])
+        let op = ConvolutionOp { convolution: Convolution::new(geometry, self.filters, false) };
+        let mut plan = Plan::new([height, width, self.filters], op)
             .parameter(kernel)
+            .activation(self.activation)
             .multiply_adds((height * width).saturating_mul(weights));
         if self.bias {
             plan = plan.parameter(ParameterSpec::new("bias", [self.filters], self.bias_initializer));
         }
         Ok(plan)
     }
+}
 
-    fn scratch(&self, input: &[usize], batch: usize, phase: Phase) -> Scratch {
-        scratch::<T>(&self.convolution(input), batch, phase)
+/// A convolution, with the ReLU and the max-pooling after it if there are such.
+#[derive(Debug, Clone)]
+pub(crate) struct ConvolutionOp {
+    convolution: Convolution,
+}
+
+impl ConvolutionOp {
+    pub(crate) fn has_relu(&self) -> bool {
+        self.convolution.relu
     }
 
-    fn prepared_len(&self, input: &[usize]) -> usize {
-        self.convolution(input).prepared_len::<T>()
+    pub(crate) fn with_relu(&self) -> Self {
+        Self { convolution: self.convolution.with_relu() }
     }
 
-    fn prepare(&self, input: &[usize], parameters: Block<'_, T>, prepared: &mut [T]) {
-        T::convolution_prepare(&self.convolution(input), kernel_and_bias(parameters).0, prepared);
+    pub(crate) fn is_pooled(&self) -> bool {
+        self.convolution.is_pooled()
     }
 
-    fn forward(&self, pass: Forward<'_, T>) {
-        let y = forward(&self.convolution(&pass.x.shape()[1..]), pass);
-        if self.activation == Activation::Softmax {
-            T::softmax_in_place(y, self.filters);
+    pub(crate) fn pooled(&self, pooling: &MaxPoolingOp) -> Self {
+        Self { convolution: self.convolution.pooled(pooling.geometry) }
+    }
+}
+
+impl<T: Scalar> Op<T> for ConvolutionOp {
+    fn scratch(&self, batch: usize, phase: Phase) -> Scratch {
+        let forward = self.convolution.forward_scratch(batch);
+        match phase {
+            Phase::Inference => Scratch { values: forward, indices: 0 },
+            Phase::Training => Scratch {
+                values: forward.max(self.convolution.backward_scratch::<T>(batch)),
+                indices: self.convolution.indices(batch),
+            },
         }
+    }
+
+    fn prepared_len(&self) -> usize {
+        self.convolution.prepared_len::<T>()
+    }
+
+    fn prepare(&self, parameters: Block<'_, T>, prepared: &mut [T]) {
+        T::convolution_prepare(&self.convolution, kernel_and_bias(parameters).0, prepared);
+    }
+
+    fn forward(&self, mut pass: Forward<'_, T>) {
+        let (_, bias) = kernel_and_bias(pass.parameters);
+        let kept = self.convolution.kept_indices(pass.x.batch());
+        let argmax = pass.training.and_then(|_| pass.scratch.indices.get_mut(..kept));
+        let argmax = argmax.filter(|argmax| !argmax.is_empty());
+        let (x, y) = (pass.x.slice(), pass.y.slice_mut());
+        T::convolution_forward(&self.convolution, x, pass.prepared, bias, y, argmax, pass.scratch.values);
     }
 
     fn backward(&self, mut pass: Backward<'_, T>) {
-        if self.activation == Activation::Softmax {
-            T::softmax_backward_in_place(slice(pass.y.view()), slice_mut(pass.dy.view_mut()), self.filters);
-        }
-        backward(&self.convolution(&pass.x.shape()[1..]), pass);
+        let (kernel, _) = kernel_and_bias(pass.parameters);
+        let (dkernel, dbias) = kernel_and_bias_mut(pass.gradients);
+        T::convolution_backward(
+            &self.convolution,
+            pass.x.slice(),
+            pass.y.slice(),
+            kernel,
+            pass.scratch.indices,
+            pass.dy.slice_mut(),
+            pass.dx.into_slice(),
+            dkernel,
+            dbias,
+            pass.scratch.values,
+        );
     }
-
-    fn absorb(&self, next: &dyn Layer<T>) -> Option<Arc<dyn Layer<T>>> {
-        let next: &dyn Any = next;
-        if next.is::<ReLU>() && self.is_linear() {
-            return Some(Arc::new(self.clone().activation(Activation::ReLU)));
-        }
-        let pool = next.downcast_ref::<MaxPooling2D>()?;
-        (self.activation != Activation::Softmax && pool.is_unpadded())
-            .then(|| Arc::new(PooledConv2D::new(self.clone(), pool.clone())) as _)
-    }
-
-    /// So that a loss can take over the Softmax.
-    fn split(&self) -> Option<[Arc<dyn Layer<T>>; 2]> {
-        (self.activation == Activation::Softmax)
-            .then(|| [Arc::new(self.clone().activation(Activation::Linear)) as _, Arc::new(Softmax::new()) as _])
-    }
-}
-
-pub(super) fn scratch<T: Scalar>(convolution: &Convolution, batch: usize, phase: Phase) -> Scratch {
-    let forward = convolution.forward_scratch(batch);
-    match phase {
-        Phase::Inference => Scratch { values: forward, indices: 0 },
-        Phase::Training => Scratch {
-            values: forward.max(convolution.backward_scratch::<T>(batch)),
-            indices: convolution.indices(batch),
-        },
-    }
-}
-
-/// Returns the output.
-pub(super) fn forward<'a, T: Scalar>(convolution: &Convolution, pass: Forward<'a, T>) -> &'a mut [T] {
-    let batch = pass.x.shape()[0];
-    let (_, bias) = kernel_and_bias(pass.parameters);
-    let argmax = pass.training.and_then(|_| pass.scratch.indices.get_mut(..convolution.kept_indices(batch)));
-    let argmax = argmax.filter(|argmax| !argmax.is_empty());
-    let y = slice_mut(pass.y);
-    T::convolution_forward(convolution, slice(pass.x), pass.prepared, bias, y, argmax, pass.scratch.values);
-    y
-}
-
-pub(super) fn backward<T: Scalar>(convolution: &Convolution, pass: Backward<'_, T>) {
-    let (kernel, _) = kernel_and_bias(pass.parameters);
-    let (dkernel, dbias) = kernel_and_bias_mut(pass.gradients);
-    T::convolution_backward(
-        convolution,
-        slice(pass.x),
-        slice(pass.y),
-        kernel,
-        pass.scratch.indices,
-        slice_mut(pass.dy),
-        pass.dx.map(slice_mut),
-        dkernel,
-        dbias,
-        pass.scratch.values,
-    );
 }

@@ -1,0 +1,5 @@
+//! Layers that only rearrange their input.
+
+mod flatten;
+
+pub use flatten::Flatten;

@@ -1,0 +1,105 @@
+//! A model whose shapes and settings fit, without values.
+
+use std::sync::Arc;
+
+use super::model::{Model, NamedLayer};
+use crate::error::{Error, Result};
+use crate::graph::executor::fits_into_memory;
+use crate::graph::expand::{Expanded, expand};
+use crate::graph::fuse::fuse;
+use crate::graph::{Graph, Layout};
+use crate::layers::{Network, ParameterSpec, Role};
+use crate::random::{Purpose, generator};
+use crate::scalar::Scalar;
+
+#[derive(Debug)]
+pub(crate) struct Planned<T: Scalar> {
+    pub(super) network: Network<T>,
+    pub(super) layers: Vec<NamedLayer<T>>,
+    pub(super) graph: Graph<T>,
+    pub(super) layout: Layout,
+    /// The parameters in the order in which layers asked for them, with the name of the layer.
+    specs: Vec<(String, ParameterSpec)>,
+}
+
+impl<T: Scalar> Planned<T> {
+    /// Checks all shapes and settings, and takes no memory for parameters yet.
+    pub(crate) fn new(network: Network<T>) -> Result<Self> {
+        let Expanded { mut graph, layout, layers, specs } = expand(&network)?;
+        let layout = layout.finish();
+        fuse(&mut graph, |block| layout.block_len(block) > 0);
+        let layers = layers.into_iter().zip(&network.applications).map(|(layer, application)| NamedLayer {
+            parameters: match layer.shared {
+                true => 0,
+                false => layer.blocks.clone().map(|block| layout.block_len(block)).sum(),
+            },
+            name: layer.name,
+            layer: application.layer.clone(),
+            inputs: layer.inputs,
+            outputs: layer.outputs,
+            blocks: layer.blocks,
+            multiply_adds: layer.multiply_adds,
+            reshapes: layer.reshapes,
+        });
+        let layers: Vec<_> = layers.collect();
+        if let Some(node) = graph.nodes.iter().find(|node| {
+            let outputs: Vec<_> = node.outputs.iter().map(|&output| graph.shape(output)).collect();
+            !fits_into_memory(node.op.as_ref(), &outputs)
+        }) {
+            let owner = layers[node.layer].name.clone();
+            return Err(Error::TooLarge { owner, what: "the working memory of a sample" });
+        }
+        let specs = specs.into_iter().map(|(layer, _, spec)| (layer, spec)).collect();
+        Ok(Self { network, layers, graph, layout, specs })
+    }
+
+    /// Names and shapes of the parameters.
+    #[cfg(any(feature = "safetensors", feature = "keras"))]
+    pub(crate) fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// Values for all parameters, drawn from a seed.
+    pub(crate) fn draw(&self, seed: u64) -> Result<Vec<T>> {
+        let Self { layers, layout, specs, .. } = self;
+        let mut values = zeros(layout.len()).ok_or_else(|| {
+            let largest = layers.iter().max_by_key(|layer| layer.parameters);
+            let owner = largest.expect("there are layers").name.clone();
+            Error::TooLarge { owner, what: "the parameters" }
+        })?;
+        let (trainable, state) = layout.entries().split_at(layout.trainable_count());
+        let (mut trainable, mut state) = (trainable.iter(), state.iter());
+        for (index, (layer, spec)) in specs.iter().enumerate() {
+            let entry = match spec.role {
+                Role::Trainable => trainable.next(),
+                Role::State => state.next(),
+            };
+            let entry = entry.expect("the layout has an entry for each parameter");
+            let mut generator = generator(seed, Purpose::Parameter(index));
+            spec.initializer
+                .fill(&mut values[entry.range()], spec.fan_in, spec.fan_out, &mut generator)
+                .map_err(|error| error.in_layer(layer))?;
+        }
+        Ok(values)
+    }
+
+    /// The graph and the layout, without the layers.
+    pub(crate) fn into_graph(self) -> (Graph<T>, Layout) {
+        (self.graph, self.layout)
+    }
+
+    /// The model, with these parameters in the order of its layout.
+    pub(crate) fn with_values(self, seed: u64, values: Vec<T>) -> Model<T> {
+        debug_assert_eq!(values.len(), self.layout.len(), "as many values as parameters");
+        let Self { network, layers, graph, layout, .. } = self;
+        Model { network, layers, graph, layout, values, seed, identity: Arc::new(()) }
+    }
+}
+
+/// As many zeros, if there is memory for them: `vec![T::zero(); n]` would end the program.
+pub(super) fn zeros<T: Scalar>(len: usize) -> Option<Vec<T>> {
+    let mut values = vec![];
+    values.try_reserve_exact(len).ok()?;
+    values.resize(len, T::zero());
+    Some(values)
+}
