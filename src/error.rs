@@ -166,6 +166,14 @@ pub enum Error {
         /// All names there are.
         known: Vec<String>,
     },
+    /// No layer of that name.
+    #[error("the model has no layer {name:?}; it has {}", known.join(", "))]
+    UnknownLayer {
+        /// The name asked for.
+        name: String,
+        /// All names there are.
+        known: Vec<String>,
+    },
     /// A file cannot be read or written.
     #[error("{}: {source}", path.display())]
     Io {

@@ -311,7 +311,7 @@ const _: () = {
     assert_send_sync::<Dataset>();
     assert_send_sync::<Error>();
     assert_send::<Trainer>();
-    assert_send::<Predictor<'_>>();
+    assert_send::<Predictor>();
     assert_send_sync::<Box<dyn Layer>>();
     assert_send_sync::<Box<dyn Loss>>();
     assert_send_sync::<Box<dyn Optimizer>>();

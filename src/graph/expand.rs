@@ -2,10 +2,13 @@
 //! its input another shape.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use super::{Graph, LayoutBuilder, Node, ValueId};
 use crate::error::{Error, Result, shape_text};
-use crate::layers::{Activation, BatchShape, Computation, Endpoint, Layer, Network, ParameterSpec, Plan};
+use crate::layers::{
+    Activation, BatchShape, Computation, Endpoint, GivenValues, Layer, Network, ParameterSpec, Plan,
+};
 use crate::scalar::Scalar;
 use crate::shape::elements;
 
@@ -16,8 +19,17 @@ pub(crate) struct Expanded<T: Scalar> {
     pub(crate) layout: LayoutBuilder,
     /// The network's own layers.
     pub(crate) layers: Vec<ExpandedLayer>,
-    /// All parameters in the order in which layers asked for them, with the layer's name and its block.
-    pub(crate) specs: Vec<(String, usize, ParameterSpec)>,
+    /// All parameters in the order in which layers asked for them.
+    pub(crate) parameters: Vec<Requested<T>>,
+}
+
+/// A parameter that a layer asked for.
+#[derive(Debug)]
+pub(crate) struct Requested<T: Scalar> {
+    pub(crate) layer: String,
+    pub(crate) spec: ParameterSpec,
+    /// What it is at first, if not what its initializer draws: values, and its name among them.
+    pub(crate) given: Option<(Arc<dyn GivenValues<T>>, String)>,
 }
 
 /// What becomes of a layer of the network.
@@ -53,8 +65,8 @@ pub(crate) fn expand<T: Scalar>(network: &Network<T>) -> Result<Expanded<T>> {
     }
     let inputs = expansion.inputs.clone();
     let outputs = expansion.network(network, &inputs, "", false)?;
-    let Expansion { nodes, shapes, roots, inputs, layout, layers, specs, .. } = expansion;
-    Ok(Expanded { graph: Graph { nodes, shapes, roots, inputs, outputs }, layout, layers, specs })
+    let Expansion { nodes, shapes, roots, inputs, layout, layers, parameters, .. } = expansion;
+    Ok(Expanded { graph: Graph { nodes, shapes, roots, inputs, outputs }, layout, layers, parameters })
 }
 
 #[derive(Debug)]
@@ -65,7 +77,9 @@ struct Expansion<T: Scalar> {
     inputs: Vec<ValueId>,
     layout: LayoutBuilder,
     layers: Vec<ExpandedLayer>,
-    specs: Vec<(String, usize, ParameterSpec)>,
+    parameters: Vec<Requested<T>>,
+    /// Values for the parameters of layers within the one of this name, the outermost first.
+    given: Vec<(String, Arc<dyn GivenValues<T>>)>,
     /// The block of each layer by its name, for layers that are applied again.
     blocks: HashMap<String, usize>,
     /// How many layers have drawn a number for their random numbers.
@@ -82,7 +96,8 @@ impl<T: Scalar> Default for Expansion<T> {
             inputs: vec![],
             layout: LayoutBuilder::default(),
             layers: vec![],
-            specs: vec![],
+            parameters: vec![],
+            given: vec![],
             blocks: HashMap::new(),
             random: 0,
             multiply_adds: 0,
@@ -212,7 +227,11 @@ impl<T: Scalar> Expansion<T> {
                     let message = "is made of other layers and has parameters of its own; put them into a layer";
                     return Err(Error::layer(name, message));
                 }
-                self.network(network, inputs, name, shared)
+                let given = self.given.len();
+                self.given.extend(plan.given.map(|values| (name.to_owned(), values)));
+                let outputs = self.network(network, inputs, name, shared);
+                self.given.truncate(given);
+                outputs
             }
             Computation::Reshape => self.reshape(&plan, inputs, name),
             Computation::Op(op) => {
@@ -221,8 +240,15 @@ impl<T: Scalar> Expansion<T> {
                 self.random += 1;
                 let outputs: Vec<ValueId> = plan.outputs.iter().map(|output| self.value(output)).collect();
                 let layer = self.layers.len();
-                let node = Node { op: op.clone(), inputs: inputs.to_vec(), outputs: outputs.clone(), block, layer, random };
-                self.nodes.push(node);
+                self.nodes.push(Node {
+                    op: op.clone(),
+                    inputs: inputs.to_vec(),
+                    outputs: outputs.clone(),
+                    block,
+                    layer,
+                    random,
+                    mixes_samples: plan.mixes_samples,
+                });
                 match plan.activation {
                     Activation::Linear => Ok(outputs),
                     activation => outputs.into_iter().map(|output| self.activation(activation, output, random)).collect(),
@@ -261,7 +287,8 @@ impl<T: Scalar> Expansion<T> {
         let output = self.value(&sample);
         let block = self.layout.push("", &[])?;
         let layer = self.layers.len();
-        self.nodes.push(Node { op, inputs: vec![input], outputs: vec![output], block, layer, random });
+        let (inputs, outputs) = (vec![input], vec![output]);
+        self.nodes.push(Node { op, inputs, outputs, block, layer, random, mixes_samples: false });
         Ok(output)
     }
 
@@ -283,7 +310,12 @@ impl<T: Scalar> Expansion<T> {
         self.blocks.insert(name.to_owned(), block);
         for spec in &plan.parameters {
             spec.initializer.check_as::<T>(name)?;
-            self.specs.push((name.to_owned(), block, spec.clone()));
+            let given = self.given.first().and_then(|(scope, values)| {
+                let name = format!("{name}/{}", spec.name);
+                let within = name.strip_prefix(scope.as_str())?.strip_prefix('/')?;
+                Some((values.clone(), within.to_owned()))
+            });
+            self.parameters.push(Requested { layer: name.to_owned(), spec: spec.clone(), given });
         }
         Ok(block)
     }

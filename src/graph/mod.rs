@@ -45,6 +45,8 @@ pub(crate) struct Node<T: Scalar> {
     pub(crate) layer: usize,
     /// Its number when random numbers are drawn.
     pub(crate) random: usize,
+    /// Whether in training, what comes out for a sample depends on its whole batch.
+    pub(crate) mixes_samples: bool,
 }
 
 impl<T: Scalar> Graph<T> {

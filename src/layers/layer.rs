@@ -140,6 +140,14 @@ pub struct Plan<T: Scalar = f32> {
     pub(crate) multiply_adds: usize,
     pub(crate) mixes_samples: bool,
     pub(crate) computation: Computation<T>,
+    /// What the parameters of the layers that it is made of are at first, in place of what their initializers draw.
+    pub(crate) given: Option<Arc<dyn GivenValues<T>>>,
+}
+
+/// Values for parameters, by their names.
+pub(crate) trait GivenValues<T>: Debug + Send + Sync {
+    /// The values of the parameter of this name.
+    fn get(&self, name: &str) -> Option<&[T]>;
 }
 
 /// How the outputs come about.
@@ -200,6 +208,11 @@ impl<T: Scalar> Plan<T> {
         Self { outputs: vec![], ..Self::with([], Computation::Network(network)) }
     }
 
+    /// The plan of a layer that is made of a network, with these values for its parameters.
+    pub(crate) fn given_network(network: Network<T>, given: Arc<dyn GivenValues<T>>) -> Self {
+        Self { outputs: vec![], given: Some(given), ..Self::with([], Computation::Network(network)) }
+    }
+
     fn with(output: impl Into<Vec<usize>>, computation: Computation<T>) -> Self {
         Self {
             outputs: vec![output.into()],
@@ -208,6 +221,7 @@ impl<T: Scalar> Plan<T> {
             multiply_adds: 0,
             mixes_samples: false,
             computation,
+            given: None,
         }
     }
 

@@ -34,7 +34,7 @@ pub use convolutional::Conv2D;
 pub(crate) use convolutional::ConvolutionOp;
 pub use core::Dense;
 pub(crate) use core::DenseOp;
-pub(crate) use layer::Computation;
+pub(crate) use layer::{Computation, GivenValues};
 pub use layer::{Backward, Forward, Layer, Op, Phase, Plan, Scratch, ScratchMut, Training, single_input};
 pub use merging::{Add, Concatenate};
 pub use network::{Shared, Value};

@@ -45,6 +45,7 @@ enum SourceKind<T: Scalar> {
 
 /// A layer applied to inputs.
 #[derive(Debug, Clone)]
+#[expect(unreachable_pub, reason = "a public trait's hidden method takes a network")]
 pub struct Application<T: Scalar, I> {
     pub(crate) layer: Arc<dyn Layer<T>>,
     /// The name the user gave.
@@ -54,6 +55,7 @@ pub struct Application<T: Scalar, I> {
 
 /// An output of an application, or an input of the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(unreachable_pub, reason = "a public trait's hidden method takes a network")]
 pub enum Endpoint {
     Input(usize),
     Output {
@@ -199,6 +201,40 @@ impl<T: Scalar> Network<T> {
         let applications =
             applications.map(|(i, (layer, name))| Application { layer, name, inputs: vec![endpoint(i)] }).collect();
         Self { inputs: vec![input], applications, outputs, all_outputs: false }
+    }
+
+    /// The part of the network that the outputs of an application need, which become the network's.
+    pub(crate) fn until(&self, application: usize) -> Self {
+        let mut needed = vec![false; self.applications.len()];
+        needed[application] = true;
+        for (at, application) in self.applications.iter().enumerate().rev() {
+            if needed[at] {
+                for input in &application.inputs {
+                    if let Endpoint::Output { application, .. } = *input {
+                        needed[application] = true;
+                    }
+                }
+            }
+        }
+        let places: Vec<usize> = needed
+            .iter()
+            .scan(0, |next, &needed| Some(std::mem::replace(next, *next + usize::from(needed))))
+            .collect();
+        let moved = |endpoint: &Endpoint| match *endpoint {
+            Endpoint::Output { application, index } => Endpoint::Output { application: places[application], index },
+            other => other,
+        };
+        let kept = self.applications.iter().zip(&needed).filter(|&(_, &needed)| needed);
+        let applications = kept.map(|(application, _)| Application {
+            inputs: application.inputs.iter().map(moved).collect(),
+            ..application.clone()
+        });
+        Self {
+            inputs: self.inputs.clone(),
+            applications: applications.collect(),
+            outputs: vec![Endpoint::Output { application: places[application], index: 0 }],
+            all_outputs: true,
+        }
     }
 
     /// The network with every output of its last layer put out.

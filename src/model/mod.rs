@@ -28,6 +28,7 @@ mod run;
 mod sequential;
 pub(crate) mod state;
 mod summary;
+mod surgery;
 mod timing;
 mod trainer;
 mod workspace;

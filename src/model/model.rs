@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use ndarray::{Array1, ArrayD, ArrayRef, ArrayViewD, ArrayViewMutD, Axis, Dimension, IxDyn};
+use ndarray::{Array1, ArrayD, ArrayRef, ArrayView, ArrayViewD, ArrayViewMutD, Axis, Dimension, IxDyn};
 
 use super::planned::{Planned, zeros};
 use super::predictor::Predictor;
@@ -250,6 +250,60 @@ impl<T: Scalar> Model<T> {
             self.predictor(self.predict_batch().min(samples)).predict_into(x, &mut y)?;
         }
         Ok(y)
+    }
+
+    /// Returns what the model makes of several inputs, each `[n, …]`: all its outputs, each `[n, …]`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ArrayShape`] if there are not as many arrays as inputs, or a sample is not of its input's shape,
+    /// [`Error::LengthMismatch`] if they are not equally many.
+    ///
+    /// ```
+    /// use plywood::layers::Concatenate;
+    /// use plywood::ndarray::Array2;
+    /// use plywood::prelude::*;
+    ///
+    /// let (a, b) = (Value::input([3]), Value::input([2]));
+    /// let both = Concatenate::of([&a, &b]);
+    /// let (mean, spread) = (both.then(Dense::new(1)), both.then(Dense::new(1)));
+    /// let model = Functional::new([&a, &b], [&mean, &spread]).build(42)?;
+    /// let outputs = model.predict_all(&[Array2::zeros((4, 3)).view(), Array2::zeros((4, 2)).view()])?;
+    /// assert_eq!(outputs[1].shape(), [4, 1]);
+    /// # Ok::<(), plywood::Error>(())
+    /// ```
+    pub fn predict_all<D: Dimension>(&self, inputs: &[ArrayView<'_, T, D>]) -> Result<Vec<ArrayD<T>>> {
+        let shapes: Vec<&[usize]> = self.input_shapes().collect();
+        if inputs.len() != shapes.len() {
+            let expected = format!("{}, one array for each input", shapes.len());
+            return Err(Error::ArrayShape { what: "predict_all", got: vec![inputs.len()], expected });
+        }
+        let samples = inputs[0].shape().first().copied().unwrap_or_default();
+        for (input, sample) in inputs.iter().zip(shapes) {
+            if input.shape().get(1..) != Some(sample) {
+                let expected = format!("n×{}: n samples of its input's shape", shape_text(sample));
+                return Err(Error::ArrayShape { what: "predict_all", got: input.shape().to_vec(), expected });
+            }
+            if input.shape()[0] != samples {
+                let (what, targets) = ("samples of another input", input.shape()[0]);
+                return Err(Error::LengthMismatch { inputs: samples, what, targets });
+            }
+        }
+        let whole: Vec<_> = inputs.iter().map(|input| input.as_standard_layout()).collect();
+        let slices: Vec<&[T]> = whole.iter().map(|input| input.as_slice().expect("it has been made whole")).collect();
+        let mut outputs = vec![];
+        for sample in self.output_shapes() {
+            let shape = [&[samples], sample].concat();
+            let y = elements(&shape).and_then(zeros);
+            let y = y.ok_or_else(|| Error::TooLarge { owner: "predict_all".to_owned(), what: "an output" })?;
+            outputs.push(ArrayD::from_shape_vec(shape, y).expect("as many as the shape has"));
+        }
+        if samples > 0 {
+            let mut y: Vec<&mut [T]> =
+                outputs.iter_mut().map(|output| output.as_slice_mut().expect("it is new")).collect();
+            self.predictor(self.predict_batch().min(samples)).predict_slices(&slices, &mut y)?;
+        }
+        Ok(outputs)
     }
 
     /// The most probable class of each input: where the largest of the last axis's outputs is, the first of equals;

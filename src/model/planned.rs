@@ -5,10 +5,10 @@ use std::sync::Arc;
 use super::model::{Model, NamedLayer};
 use crate::error::{Error, Result};
 use crate::graph::executor::fits_into_memory;
-use crate::graph::expand::{Expanded, expand};
+use crate::graph::expand::{Expanded, Requested, expand};
 use crate::graph::fuse::fuse;
 use crate::graph::{Graph, Layout};
-use crate::layers::{Network, ParameterSpec, Role};
+use crate::layers::{Network, Role};
 use crate::random::{Purpose, generator};
 use crate::scalar::Scalar;
 
@@ -18,14 +18,14 @@ pub(crate) struct Planned<T: Scalar> {
     pub(super) layers: Vec<NamedLayer<T>>,
     pub(super) graph: Graph<T>,
     pub(super) layout: Layout,
-    /// The parameters in the order in which layers asked for them, with the name of the layer.
-    specs: Vec<(String, ParameterSpec)>,
+    /// The parameters in the order in which layers asked for them.
+    parameters: Vec<Requested<T>>,
 }
 
 impl<T: Scalar> Planned<T> {
     /// Checks all shapes and settings, and takes no memory for parameters yet.
     pub(crate) fn new(network: Network<T>) -> Result<Self> {
-        let Expanded { mut graph, layout, layers, specs } = expand(&network)?;
+        let Expanded { mut graph, layout, layers, parameters } = expand(&network)?;
         let layout = layout.finish();
         fuse(&mut graph, |block| layout.block_len(block) > 0);
         let layers = layers.into_iter().zip(&network.applications).map(|(layer, application)| NamedLayer {
@@ -49,19 +49,17 @@ impl<T: Scalar> Planned<T> {
             let owner = layers[node.layer].name.clone();
             return Err(Error::TooLarge { owner, what: "the working memory of a sample" });
         }
-        let specs = specs.into_iter().map(|(layer, _, spec)| (layer, spec)).collect();
-        Ok(Self { network, layers, graph, layout, specs })
+        Ok(Self { network, layers, graph, layout, parameters })
     }
 
     /// Names and shapes of the parameters.
-    #[cfg(any(feature = "safetensors", feature = "keras"))]
     pub(crate) fn layout(&self) -> &Layout {
         &self.layout
     }
 
     /// Values for all parameters, drawn from a seed.
     pub(crate) fn draw(&self, seed: u64) -> Result<Vec<T>> {
-        let Self { layers, layout, specs, .. } = self;
+        let Self { layers, layout, parameters, .. } = self;
         let mut values = zeros(layout.len()).ok_or_else(|| {
             let largest = layers.iter().max_by_key(|layer| layer.parameters);
             let owner = largest.expect("there are layers").name.clone();
@@ -69,16 +67,29 @@ impl<T: Scalar> Planned<T> {
         })?;
         let (trainable, state) = layout.entries().split_at(layout.trainable_count());
         let (mut trainable, mut state) = (trainable.iter(), state.iter());
-        for (index, (layer, spec)) in specs.iter().enumerate() {
+        for (index, Requested { layer, spec, given }) in parameters.iter().enumerate() {
             let entry = match spec.role {
                 Role::Trainable => trainable.next(),
                 Role::State => state.next(),
             };
             let entry = entry.expect("the layout has an entry for each parameter");
-            let mut generator = generator(seed, Purpose::Parameter(index));
-            spec.initializer
-                .fill(&mut values[entry.range()], spec.fan_in, spec.fan_out, &mut generator)
-                .map_err(|error| error.in_layer(layer))?;
+            let values = &mut values[entry.range()];
+            match given.as_ref().and_then(|(given, name)| given.get(name)) {
+                Some(given) if given.len() == values.len() => values.copy_from_slice(given),
+                Some(given) => {
+                    let message = format!(
+                        "has {} values for {}, expected {}: give it inputs of the shape it was built for",
+                        given.len(),
+                        spec.name,
+                        values.len()
+                    );
+                    return Err(Error::layer(layer, message));
+                }
+                None => spec
+                    .initializer
+                    .fill(values, spec.fan_in, spec.fan_out, &mut generator(seed, Purpose::Parameter(index)))
+                    .map_err(|error| error.in_layer(layer))?,
+            }
         }
         Ok(values)
     }

@@ -130,6 +130,53 @@ impl<T: Scalar, M: Deref<Target = Model<T>>> Predictor<T, M> {
         Ok(())
     }
 
+    /// Writes into `y` what a model of several inputs or outputs makes of `x`: each sample after sample, in row-major order.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::LengthMismatch`] if there are not as many slices as inputs and outputs, [`Error::ArrayShape`] if they do
+    /// not have as many whole samples as one another.
+    pub fn predict_slices(&mut self, x: &[&[T]], y: &mut [&mut [T]]) -> Result<()>
+    where
+        M: Send,
+    {
+        let model = &*self.model;
+        let graph = model.graph();
+        for (what, got, expected) in
+            [("inputs", x.len(), graph.inputs.len()), ("outputs", y.len(), graph.outputs.len())]
+        {
+            if got != expected {
+                let expected = format!("{expected}, one for each of the model's {what}");
+                return Err(Error::ArrayShape { what: "predict_slices", got: vec![got], expected });
+            }
+        }
+        let samples = x[0].len() / graph.shape(graph.inputs[0]).len(1);
+        let wrong = |got: usize, value: usize, what| {
+            let expected = format!("{}, for {samples} samples", graph.shape(value).len(samples));
+            (got != graph.shape(value).len(samples)).then(|| Error::ArrayShape { what, got: vec![got], expected })
+        };
+        let inputs = x.iter().zip(&graph.inputs).find_map(|(x, &input)| wrong(x.len(), input, "an input"));
+        let outputs = y.iter().zip(&graph.outputs).find_map(|(y, &output)| wrong(y.len(), output, "an output"));
+        if let Some(error) = inputs.or(outputs) {
+            return Err(error);
+        }
+        let (most, executor) = (self.batch, &mut self.executor);
+        in_pool(|| {
+            for first in (0..samples).step_by(most) {
+                let batch = most.min(samples - first);
+                let range = |value: usize| {
+                    let shape = graph.shape(value);
+                    shape.len(first)..shape.len(first + batch)
+                };
+                let inputs: Vec<&[T]> = x.iter().zip(&graph.inputs).map(|(x, &input)| &x[range(input)]).collect();
+                let mut outputs: Vec<&mut [T]> =
+                    y.iter_mut().zip(&graph.outputs).map(|(y, &output)| &mut y[range(output)]).collect();
+                executor.forward(model.bound(), batch, Io { inputs: &inputs, outputs: &mut outputs }, None);
+            }
+        });
+        Ok(())
+    }
+
     pub(crate) fn predict_views(&mut self, x: ArrayViewD<'_, T>, y: ArrayViewMutD<'_, T>) -> Result<()>
     where
         M: Send,

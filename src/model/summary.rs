@@ -244,6 +244,7 @@ fn milliseconds(time: Duration) -> String {
 mod tests {
     use super::*;
     use crate::layers::{Activation, Conv2D, Dense, Flatten, MaxPooling2D};
+    use crate::model::Sequential;
 
     // the figures of keras.Model.summary()
     #[test]

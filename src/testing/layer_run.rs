@@ -174,6 +174,11 @@ impl<T: Scalar> LayerRun<T> {
         self.next_state.fill(T::nan());
     }
 
+    /// Whether in training a sample's output depends on its batch.
+    pub(super) fn mixes_samples(&self) -> bool {
+        self.graph.nodes.iter().any(|node| node.mixes_samples)
+    }
+
     /// The largest working memory that any op of the layer asks for.
     pub(super) fn scratch(&self, batch: usize, phase: Phase) -> Scratch {
         let sizes = self.graph.nodes.iter().map(|node| node.op.scratch(batch, phase));

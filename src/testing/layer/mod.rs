@@ -270,7 +270,7 @@ impl<L: Layer<f32> + Layer<f64> + Clone> LayerCheck<L> {
 
     /// Whether in training a sample's output depends on its batch.
     fn mixes_samples(&self) -> bool {
-        Layer::<f64>::plan(&self.layer, &self.shapes()).is_ok_and(|plan| plan.mixes_samples)
+        self.run_of::<f64>(1).is_ok_and(|run| run.mixes_samples())
     }
 
     /// The shapes of a sample of each input.

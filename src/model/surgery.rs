@@ -1,0 +1,86 @@
+//! Models as parts of other models.
+
+use std::sync::Arc;
+
+use super::model::Model;
+use super::planned::Planned;
+use crate::error::{Error, Result, shape_text};
+use crate::graph::Layout;
+use crate::layers::{GivenValues, Layer, Plan};
+use crate::scalar::Scalar;
+
+impl<T: Scalar> Model<T> {
+    /// Returns the part of the model that leads to a layer, with its weights: to look at what comes out of it, or to put
+    /// other layers after it. The layers keep their names.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownLayer`], with all names there are.
+    ///
+    /// ```
+    /// use plywood::ndarray::Array2;
+    /// use plywood::prelude::*;
+    ///
+    /// let layer = |units| Dense::new(units).activation(Activation::ReLU);
+    /// let model = Sequential::input([4]).add(layer(16)).add(layer(8)).add(Dense::new(3)).build(42)?;
+    /// let trunk = model.until("dense_1")?;
+    /// assert_eq!(trunk.predict(&Array2::ones((2, 4)))?.shape(), [2, 8]);
+    ///
+    /// // a new head on the same weights
+    /// let other = Sequential::input([4]).add(trunk).named("trunk").add(Dense::new(5)).build(1)?;
+    /// assert_eq!(other.parameter("trunk/dense/kernel")?, model.parameter("dense/kernel")?);
+    /// # Ok::<(), plywood::Error>(())
+    /// ```
+    pub fn until(&self, layer: &str) -> Result<Self> {
+        let position = self.layers.iter().position(|named| named.name() == layer);
+        let position = position.ok_or_else(|| Error::UnknownLayer {
+            name: layer.to_owned(),
+            known: self.layers.iter().map(|named| named.name().to_owned()).collect(),
+        })?;
+        let mut network = self.network.clone();
+        for (application, named) in network.applications.iter_mut().zip(&self.layers) {
+            application.name = Some(named.name().to_owned());
+        }
+        let planned = Planned::new(network.until(position))?;
+        let mut values = vec![];
+        for entry in planned.layout().entries() {
+            let own = self.layout.entry(entry.name()).expect("a part of the model has no other parameters");
+            values.extend_from_slice(&self.values[own.range()]);
+        }
+        Ok(planned.with_values(self.seed, values))
+    }
+}
+
+/// A model's own values, for when it is built as a part of another.
+#[derive(Debug)]
+struct OwnValues<T> {
+    layout: Layout,
+    values: Vec<T>,
+}
+
+impl<T: Scalar> GivenValues<T> for OwnValues<T> {
+    fn get(&self, name: &str) -> Option<&[T]> {
+        self.layout.entry(name).ok().map(|entry| &self.values[entry.range()])
+    }
+}
+
+/// A model is a layer of other models, which begin with its weights. What it learns there it does not learn itself.
+impl<T: Scalar> Layer<T> for Model<T> {
+    fn kind(&self) -> &'static str {
+        "model"
+    }
+
+    fn plan(&self, inputs: &[&[usize]]) -> Result<Plan<T>> {
+        if !self.input_shapes().eq(inputs.iter().copied()) {
+            let shapes = |shapes: &mut dyn Iterator<Item = &[usize]>| shapes.map(shape_text).collect::<Vec<_>>().join(" and ");
+            let (got, expected) = (shapes(&mut inputs.iter().copied()), shapes(&mut self.input_shapes()));
+            return Err(Error::layer("model", format!("got input samples of shape {got}, expected {expected}")));
+        }
+        let mut network = self.network.clone();
+        for (application, named) in network.applications.iter_mut().zip(&self.layers) {
+            application.name = Some(named.name().to_owned());
+        }
+        let given = OwnValues { layout: self.layout.clone(), values: self.values.clone() };
+        Ok(Plan::given_network(network, Arc::new(given)))
+    }
+}
