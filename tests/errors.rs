@@ -854,3 +854,23 @@ fn settings_are_those_of_the_number_type() {
         trainer.compile(optimizer, MeanSquaredError).train_step(&array![[1.0]], &array![[1.0]]).unwrap();
     }
 }
+
+/// A program whose `main` returns a `plywood::Result`, and one that unwraps, print an error's `Debug`.
+#[test]
+fn programs_print_the_message_and_no_structure() {
+    let folder = std::env::temp_dir().join(format!("plywood-no-such-folder-{}", std::process::id()));
+    let without_flatten = || Sequential::input([28, 28, 1]).add(Dense::new(10)).build(1).map(drop).unwrap_err();
+    let errors = [
+        without_flatten(),
+        classifier().train_step(&samples(2), &array![0, 7]).unwrap_err(),
+        plywood::data::Mnist::load(&folder).map(drop).unwrap_err(),
+        Error::Io { path: folder, source: std::io::Error::other("the disk is full") },
+    ];
+    for error in errors {
+        assert_eq!(format!("{error:?}"), error.to_string());
+    }
+    assert_eq!(
+        format!("Error: {:?}", without_flatten()),
+        "Error: dense: got input samples of shape 28×28×1, expected [features]; put Flatten before it"
+    );
+}
