@@ -874,3 +874,26 @@ fn programs_print_the_message_and_no_structure() {
         "Error: dense: got input samples of shape 28×28×1, expected [features]; put Flatten before it"
     );
 }
+
+/// Images as PyTorch has them: what the message says brings every pixel where it belongs, which no reshaping would.
+#[test]
+fn channels_first_are_to_be_permuted() {
+    for [channels, height, width] in [[1, 28, 28], [3, 32, 32], [3, 4, 5]] {
+        let model =
+            Sequential::input([height, width, channels]).add(Flatten::new()).add(Dense::new(2)).build(1).unwrap();
+        let images = numbers(&[2, channels, height, width], 1);
+        let error = model.predict(&images).map(drop).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            format!(
+                "predict: got an array of shape 2×{channels}×{height}×{width}, expected n×{height}×{width}×{channels}: n \
+                 samples of the model's input shape; these look like images with their channels first: \
+                 permuted_axes([0, 2, 3, 1]) puts them last"
+            )
+        );
+        let images = images.into_dimensionality::<plywood::ndarray::Ix4>().unwrap();
+        let copied = Array4::from_shape_fn((2, height, width, channels), |(n, h, w, c)| images[[n, c, h, w]]);
+        let permuted = images.permuted_axes([0, 2, 3, 1]);
+        assert_eq!(model.predict(&permuted).unwrap(), model.predict(&copied).unwrap());
+    }
+}
