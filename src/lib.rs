@@ -118,6 +118,7 @@ mod random;
 pub mod report;
 mod scalar;
 mod shape;
+mod terminal;
 pub mod testing;
 
 pub use error::{Error, Result};
