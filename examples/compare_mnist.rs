@@ -8,7 +8,7 @@
 
 mod common;
 
-use common::{Options, Outcome};
+use common::{Example, Outcome};
 use plywood::plot::{Chart, Color, Figure};
 use plywood::prelude::*;
 
@@ -21,11 +21,20 @@ struct Trained {
 }
 
 fn main() -> Outcome {
-    let options = Options::parse();
-    let data = options.load("data/mnist")?;
+    let example = Example {
+        name: "compare_mnist",
+        about: "Trains a dense and a convolutional network on the same digits, side by side.",
+        data: "data/mnist",
+        epochs: 10,
+        batch_sizes: [128, 64],
+        checkpoints: false,
+    };
+    let options = example.options();
+    let data = options.load()?;
     let (train, test) = (data.train.one_hot(10)?, data.test.one_hot(10)?);
 
-    let (epochs, batch_size) = (options.epochs(10), |default| options.batch_size(default));
+    let [dense_batch, cnn_batch] = options.batch_sizes;
+    let fit = |batch_size| Fit::epochs(options.epochs).batch_size(batch_size);
 
     println!("dense");
     let (train, test) = (train.reshape_inputs([784])?, test.reshape_inputs([784])?);
@@ -33,7 +42,7 @@ fn main() -> Outcome {
         .add(Dense::new(512).activation(Activation::ReLU))
         .add(Dense::new(10).activation(Activation::Softmax))
         .build(options.seed)?;
-    let dense = run(model, &train, &test, &Fit::epochs(epochs).batch_size(batch_size(128)))?;
+    let dense = run(model, &train, &test, &fit(dense_batch))?;
 
     println!("convolutional");
     let (train, test) = (train.reshape_inputs([28, 28, 1])?, test.reshape_inputs([28, 28, 1])?);
@@ -48,7 +57,7 @@ fn main() -> Outcome {
         .add(Dense::new(64).activation(Activation::ReLU))
         .add(Dense::new(10).activation(Activation::Softmax))
         .build(options.seed)?;
-    let cnn = run(model, &train, &test, &Fit::epochs(epochs).batch_size(batch_size(64)))?;
+    let cnn = run(model, &train, &test, &fit(cnn_batch))?;
 
     let mut chart = Chart::new("Training and validation accuracy by different model").axes("Epochs", "Accuracy");
     for (name, color, trained) in [("dense", Color::RED, &dense), ("convolutional", Color::GREEN, &cnn)] {
@@ -56,7 +65,7 @@ fn main() -> Outcome {
         chart = chart.dots(format!("{name}: training accuracy"), color, figure("accuracy"));
         chart = chart.line(format!("{name}: training loss"), color, figure("loss"));
     }
-    let picture = options.out("compare_mnist").join("compare_mnist.svg");
+    let picture = options.out.join("compare_mnist.svg");
     Figure::from(chart).write(&picture)?;
 
     println!("\n{:20}{:>14}{:>16}", "", "dense", "convolutional");

@@ -188,7 +188,7 @@ impl<T: Scalar> Trainer<T> {
         targets: impl Into<TargetsView<'t, T>>,
     ) -> Result<f64> {
         self.check_model()?;
-        let targets = targets.into();
+        let targets = targets.into().for_output(self.model.output_shape());
         let batch = self.check("train_step", x.shape(), &targets)?;
         let x = x.view().into_dyn();
         self.ensure_workspace(batch);
@@ -260,8 +260,10 @@ impl<T: Scalar> Trainer<T> {
         if samples == 0 {
             return Err(Error::Empty("the batch"));
         }
-        self.loss.check(self.model.output_shape(), targets)?;
-        self.metrics.iter().try_for_each(|metric| metric.check(self.model.output_shape(), targets))?;
+        let output = self.model.output_shape();
+        let targets = &targets.reborrow().for_output(output);
+        self.loss.check(output, targets)?;
+        self.metrics.iter().try_for_each(|metric| metric.check(output, targets))?;
         check_names(self.metrics.iter().map(|metric| metric.name()))?;
         Ok(samples)
     }
