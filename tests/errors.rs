@@ -816,6 +816,57 @@ fn layers_that_say_they_only_reshape() {
     );
 }
 
+/// y = x · a · b, with numbers a and b.
+#[derive(Debug, Clone)]
+struct Product {
+    names: &'static [&'static str],
+    /// How many of its parameters the first part has; in whose place the second one has the rest.
+    first: Option<usize>,
+}
+
+impl Layer for Product {
+    fn kind(&self) -> &'static str {
+        "product"
+    }
+
+    fn plan(&self, input: &[usize]) -> Result<Plan> {
+        let spec = |&name| ParameterSpec::new(name, [1], Initializer::Constant { value: 2.0 });
+        Ok(self.names.iter().map(spec).fold(Plan::new(input), Plan::parameter))
+    }
+
+    fn forward(&self, mut pass: Forward<'_, f32>) {
+        let product = match self.names.len() {
+            0 => 1.0,
+            1 => pass.parameters.split_slices::<1>()[0][0],
+            _ => pass.parameters.split_slices::<2>().map(|parameter| parameter[0]).iter().product(),
+        };
+        pass.y.assign(&(&pass.x * product));
+    }
+
+    fn backward(&self, _: Backward<'_, f32>) {}
+
+    fn split(&self) -> Option<[std::sync::Arc<dyn Layer>; 2]> {
+        let (first, second) = self.names.split_at(self.first?);
+        Some([first, second].map(|names| std::sync::Arc::new(Self { names, first: None }) as _))
+    }
+}
+
+#[test]
+fn a_split_whose_first_part_lacks_parameters() {
+    let build = |first| Sequential::input([3]).add(Product { names: &["a", "b"], first }).build(0);
+    let y = build(Some(2)).unwrap().predict(&Array2::ones((1, 3))).unwrap();
+    assert_eq!(y, array![[4.0, 4.0, 4.0]].into_dyn());
+    for (first, parts) in
+        [(1, "output 3; a 1 and output 3; b 1"), (0, "output 3; no parameters and output 3; a 1, b 1")]
+    {
+        let expected = format!(
+            "product: splits into {parts}, expected output 3; a 1, b 1: the first part must have all parameters, by name, \
+             shape and order, and the second none; return None from split to keep the layer whole"
+        );
+        assert_eq!(build(Some(first)).unwrap_err().to_string(), expected);
+    }
+}
+
 /// Layers alone, which a model would not ask for this.
 #[test]
 fn windows_over_nothing() {

@@ -150,8 +150,9 @@ pub trait Layer<T: Scalar = f32>: Any + Debug + Send + Sync {
         None
     }
 
-    /// This layer as two that give the same one after the other, the first of which has all the parameters: a loss can
-    /// then take over the second. `None`, the default, leaves it whole.
+    /// This layer as two that give the same one after the other: a loss can then take over the second. The first has all
+    /// the parameters that this layer plans, of the same names and shapes and in the same order, or the model is not
+    /// built. `None`, the default, leaves it whole.
     fn split(&self) -> Option<[Arc<dyn Layer<T>>; 2]> {
         None
     }

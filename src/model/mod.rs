@@ -44,7 +44,7 @@ pub(crate) use history::{csv_header, csv_line};
 pub use parameters::{Block, BlockMut, Entry, Layout};
 pub use predictor::Predictor;
 pub use sequential::{NamedLayer, Sequential, SequentialBuilder};
-pub(crate) use stage::{Extent, Scratchpad};
+pub(crate) use stage::{Extent, Scratchpad, parts, plan_text};
 pub use state::{State, StateValue};
 pub use summary::Summary;
 #[cfg(feature = "plot")]

@@ -8,7 +8,7 @@ use ndarray::{Array1, ArrayD, ArrayRef, ArrayViewD, ArrayViewMutD, Axis, Dimensi
 
 use super::parameters::Layout;
 use super::predictor::Predictor;
-use super::stage::{Extent, Stage};
+use super::stage::{Extent, Stage, parts};
 use super::summary::Summary;
 use super::trainer::Trainer;
 use crate::error::{Error, Result, shape_text};
@@ -193,6 +193,7 @@ impl<T: Scalar> SequentialBuilder<T> {
                 );
                 return Err(Error::layer(name, message));
             }
+            parts(&layer, &shape).map_err(|error| error.in_layer(&name))?;
             layout.push(&name, &plan.parameters)?;
             for spec in &plan.parameters {
                 spec.initializer.check_as::<T>(&name)?;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use ndarray::{ArrayViewD, ArrayViewMutD, IxDyn};
 
 use super::aligned::Aligned;
-use crate::error::Result;
-use crate::layers::{Layer, Phase, Scratch, ScratchMut, Softmax};
+use crate::error::{Error, Result, shape_text};
+use crate::layers::{Layer, ParameterSpec, Phase, Plan, Scratch, ScratchMut, Softmax};
 use crate::scalar::Scalar;
 
 /// One step of the computation: a layer, or several joined.
@@ -66,13 +66,8 @@ impl<T: Scalar> Stage<T> {
     pub(crate) fn of<'a>(layers: impl Iterator<Item = (&'a Arc<dyn Layer<T>>, &'a [usize])>) -> Result<Vec<Self>> {
         let mut stages: Vec<Self> = vec![];
         for (owner, (layer, input)) in layers.enumerate() {
-            let parts = match layer.split() {
-                Some(parts) => parts.to_vec(),
-                None => vec![layer.clone()],
-            };
             let mut input = input.to_vec();
-            for layer in parts {
-                let plan = layer.plan(&input)?;
+            for (layer, plan) in parts(layer, &input)? {
                 let joined = match stages.last() {
                     // what is joined keeps the parameters of its first layer, so the others must have none; and no
                     // reshaping may lie between
@@ -108,6 +103,42 @@ impl<T: Scalar> Stage<T> {
         let layer: &dyn Any = self.layer.as_ref();
         layer.is::<Softmax>()
     }
+}
+
+/// What a layer is computed as, itself or the two that it splits in, each with its plan.
+///
+/// # Errors
+///
+/// Those of the plans. [`Error::Layer`] if the two are not what the whole is: a stage has the parameters of its layer, so
+/// all must be those of the first part.
+pub(crate) fn parts<T: Scalar>(layer: &Arc<dyn Layer<T>>, input: &[usize]) -> Result<Vec<(Arc<dyn Layer<T>>, Plan)>> {
+    let whole = layer.plan(input)?;
+    let Some([first, second]) = layer.split() else { return Ok(vec![(layer.clone(), whole)]) };
+    let before = first.plan(input)?;
+    let after = second.plan(&before.output)?;
+    let same = |(a, b): (&ParameterSpec, &ParameterSpec)| (a.name, &a.shape) == (b.name, &b.shape);
+    let all_first = before.parameters.len() == whole.parameters.len()
+        && before.parameters.iter().zip(&whole.parameters).all(same)
+        && after.parameters.is_empty();
+    if !all_first || after.output != whole.output {
+        let message = format!(
+            "splits into {} and {}, expected {}: the first part must have all parameters, by name, shape and order, and the \
+             second none; return None from split to keep the layer whole",
+            plan_text(&before),
+            plan_text(&after),
+            plan_text(&whole)
+        );
+        return Err(Error::layer(layer.kind(), message));
+    }
+    Ok(vec![(first, before), (second, after)])
+}
+
+/// `output 5×4×4; kernel 3×3×3×4, bias 4`
+pub(crate) fn plan_text(plan: &Plan) -> String {
+    let parameters = plan.parameters.iter().map(|spec| format!("{} {}", spec.name, shape_text(&spec.shape)));
+    let parameters = parameters.collect::<Vec<_>>().join(", ");
+    let parameters = if parameters.is_empty() { "no parameters" } else { &parameters };
+    format!("output {}; {parameters}", shape_text(&plan.output))
 }
 
 /// A stage's working memory.

@@ -6,7 +6,7 @@ use ndarray::{ArrayViewD, ArrayViewMutD};
 
 use crate::error::Result;
 use crate::layers::{Backward, Forward, Layer, Phase, ScratchMut};
-use crate::model::{Aligned, Extent, Layout, Scratchpad};
+use crate::model::{Aligned, Extent, Layout, Scratchpad, parts as parts_of};
 use crate::random::{Purpose, generator};
 use crate::scalar::Scalar;
 
@@ -61,13 +61,12 @@ impl<T: Scalar> LayerRun<T> {
     ///
     /// # Errors
     ///
-    /// Those of the layer's plan.
+    /// Those of the layer's plan, and of [`split`](Layer::split).
     pub fn new(layer: impl Layer<T>, sample: impl AsRef<[usize]>, batch: usize, seed: u64) -> Result<Self> {
-        let layers = layer.split().map_or_else(|| vec![Arc::new(layer) as _], Vec::from);
+        let layer: Arc<dyn Layer<T>> = Arc::new(layer);
         let mut sample = sample.as_ref().to_vec();
         let (mut parts, mut layout, mut specs) = (vec![], Layout::default(), vec![]);
-        for layer in layers {
-            let plan = layer.plan(&sample)?;
+        for (layer, plan) in parts_of(&layer, &sample)? {
             layout.push(layer.kind(), &plan.parameters)?;
             specs.extend(plan.parameters);
             parts.push(Part::new(layer, &sample, &plan.output, batch));

@@ -295,3 +295,53 @@ fn parameters_are_kept_in_their_range_and_measured_one_by_one() {
         assert!(failure.failed().all(|check| check.name == name), "{failure}");
     }
 }
+
+/// y = x·a·b, as two layers of which each has one of the numbers.
+#[derive(Debug, Clone)]
+struct Scales {
+    names: &'static [&'static str],
+}
+
+impl<T: Scalar> Layer<T> for Scales {
+    fn kind(&self) -> &'static str {
+        "scales"
+    }
+
+    fn plan(&self, input: &[usize]) -> crate::Result<Plan> {
+        let spec = |&name| ParameterSpec::new(name, [1], Initializer::Ones);
+        Ok(self.names.iter().map(spec).fold(Plan::new(input), Plan::parameter))
+    }
+
+    fn forward(&self, mut pass: Forward<'_, T>) {
+        let scale = match pass.parameters.count() {
+            1 => pass.parameters.split_slices::<1>()[0][0],
+            _ => pass.parameters.split_slices::<2>().map(|scale| scale[0]).into_iter().fold(T::one(), |a, b| a * b),
+        };
+        pass.y.zip_mut_with(&pass.x, |y, &x| *y = x * scale);
+    }
+
+    fn backward(&self, pass: Backward<'_, T>) {
+        let [a] = pass.parameters.split_slices();
+        let [da] = pass.gradients.split_slices();
+        da[0] = pass.x.iter().zip(&pass.dy).map(|(&x, &dy)| x * dy).sum();
+        if let Some(mut dx) = pass.dx {
+            dx.zip_mut_with(&pass.dy, |dx, &dy| *dx = dy * a[0]);
+        }
+    }
+
+    fn split(&self) -> Option<[Arc<dyn Layer<T>>; 2]> {
+        let [_, _] = self.names else { return None };
+        let (first, second) = self.names.split_at(1);
+        Some([first, second].map(|names| Arc::new(Self { names }) as _))
+    }
+}
+
+#[test]
+fn a_split_whose_second_part_has_parameters_fails_the_plan() {
+    check_layer(Scales { names: &["a"] }, [3]).unwrap();
+    let failure = check_layer(Scales { names: &["a", "b"] }, [3]).unwrap_err();
+    assert!(
+        failure.to_string().contains("FAILED plan  scales: splits into output 3; a 1 and output 3; b 1,"),
+        "{failure}"
+    );
+}
