@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use common::{bits, numbers};
 use ndarray_rand::rand::{Rng, SeedableRng};
 use plywood::callbacks::{BatchEnd, Callback, Control, CsvLog, EarlyStopping, LearningRateSchedule, TrainBegin};
-use plywood::data::one_hot;
+use plywood::data::{TargetsView, one_hot};
 use plywood::layers::{Backward, Forward, ParameterSpec, Plan};
 use plywood::model::SequentialBuilder;
 use plywood::ndarray::{Array1, Array2, Array4, ArrayD, Axis, IxDyn, Slice, array};
@@ -655,6 +655,35 @@ fn a_fit_within_a_fit() {
     let panics = AssertUnwindSafe(|| nested.fit_with(&data, &fit, &mut [&mut Panics]));
     catch_unwind(panics).unwrap_err();
     nested.fit(&data, &fit).unwrap();
+}
+
+#[test]
+fn a_layer_run_of_no_samples() {
+    for batch in [0, 1 << 60] {
+        let error = plywood::testing::LayerRun::<f32>::new(Dense::new(2), [3], batch, 0).unwrap_err().to_string();
+        let expected = match batch {
+            0 => "LayerRun: batch is 0, expected at least 1",
+            _ => "dense: the working memory of a batch would have more elements than fit into memory; use fewer",
+        };
+        assert_eq!(error, expected);
+    }
+}
+
+#[test]
+fn steps_on_more_samples_than_there_is_memory_for() {
+    let mut trainer =
+        Sequential::input([4]).add(Dense::new(8)).build(1).unwrap().compile(SGD::new(0.1), MeanSquaredError);
+    let before = bits(trainer.model().values());
+    let (x, t) = (numbers::<f32>(&[1, 4], 1), numbers::<f32>(&[1, 8], 2));
+    for samples in [1 << 36, 1 << 43, 1 << 59] {
+        let targets = TargetsView::Values(t.broadcast([samples, 8]).unwrap().into_dyn());
+        let error = trainer.train_step(&x.broadcast([samples, 4]).unwrap(), targets).unwrap_err().to_string();
+        let expected =
+            "train_step: the working memory of a batch would have more elements than fit into memory; use fewer";
+        assert_eq!(error, expected, "{samples}");
+    }
+    assert_eq!((trainer.step(), bits(trainer.model().values())), (0, before));
+    trainer.train_step(&x, &t).unwrap();
 }
 
 #[test]

@@ -17,6 +17,7 @@
 //! ```
 
 mod accuracy;
+mod class_counts;
 mod confusion_matrix;
 mod f1;
 mod precision;

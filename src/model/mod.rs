@@ -31,7 +31,7 @@ mod timing;
 mod trainer;
 mod workspace;
 
-pub(crate) use aligned::Aligned;
+pub(crate) use aligned::{Aligned, zeros};
 pub use evaluation::Evaluation;
 #[cfg(feature = "plot")]
 pub(crate) use fit::Validation;

@@ -78,7 +78,8 @@ impl<'m, T: Scalar> Predictor<'m, T> {
         let memory = Memory {
             input: Aligned::new(model.extents().0.len(batch)),
             between: [Aligned::new(widest(1)), Aligned::new(widest(0))],
-            scratch: Scratchpad::for_stages(stages, batch, Phase::Inference),
+            scratch: Scratchpad::for_stages(stages, batch, Phase::Inference)
+                .expect("scratch is no larger than what it is used for, and the batch has been limited"),
         };
         Self { model, batch, prepared, memory }
     }

@@ -100,7 +100,7 @@ impl<T: Scalar> Trainer<T> {
         let run = Run { data, fit, samples, weights: weights(data, fit, self.model.output_shape())? };
         let mut callbacks = Callbacks { progress: Progress::new(fit.verbosity), others: callbacks };
         self.check_resumed(run.epochs(), &callbacks)?;
-        self.ensure_workspace(fit.batch_size.min(samples));
+        self.ensure_workspace("fit", fit.batch_size.min(samples))?;
         self.in_fit = true;
         let trainer = AtWork(self);
         // the whole run within the thread pool: each step's tasks start without waking threads up from outside

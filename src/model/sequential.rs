@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use ndarray::{Array1, ArrayD, ArrayRef, ArrayViewD, ArrayViewMutD, Axis, Dimension, IxDyn};
 
+use super::aligned::zeros;
 use super::parameters::Layout;
 use super::predictor::Predictor;
 use super::stage::{Extent, Stage, parts};
@@ -206,14 +207,6 @@ impl<T: Scalar> SequentialBuilder<T> {
         }
         Ok(Planned { layers, specs, layout })
     }
-}
-
-/// So many zeros, if there is memory for them: `vec![T::zero(); n]` would end the program.
-fn zeros<T: Scalar>(len: usize) -> Option<Vec<T>> {
-    let mut values = vec![];
-    values.try_reserve_exact(len).ok()?;
-    values.resize(len, T::zero());
-    Some(values)
 }
 
 /// The name of the next layer of a kind: `dense`, `dense_1`, `dense_2`, without those that are taken, as by a layer of

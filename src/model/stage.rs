@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ndarray::{ArrayViewD, ArrayViewMutD, IxDyn};
 
-use super::aligned::Aligned;
+use super::aligned::{Aligned, zeros};
 use crate::error::{Error, Result, shape_text};
 use crate::layers::{Layer, ParameterSpec, Phase, Plan, Scratch, ScratchMut, Softmax};
 use crate::scalar::Scalar;
@@ -40,7 +40,8 @@ impl Extent {
 
     /// Elements of so many samples.
     pub(crate) fn len(&self, batch: usize) -> usize {
-        batch * self.sample
+        // more than there can be is refused where the memory is asked for
+        batch.saturating_mul(self.sample)
     }
 
     /// The beginning of a buffer as a batch.
@@ -91,12 +92,7 @@ impl<T: Scalar> Stage<T> {
     /// Whether one sample can be computed in the memory there is.
     pub(crate) fn fits_into_memory(&self) -> bool {
         let Scratch { values, indices } = self.layer.scratch(self.input.sample(), 1, Phase::Training);
-        let mut probe: (Vec<T>, Vec<u32>) = Default::default();
-        let fits = probe.0.try_reserve_exact(self.output.len(1).saturating_add(values)).is_ok()
-            && probe.1.try_reserve_exact(indices).is_ok();
-        // who does not look at the memory is not given any by an optimising compiler
-        std::hint::black_box(&probe);
-        fits
+        zeros::<T>(self.output.len(1).saturating_add(values)).is_some() && zeros::<u32>(indices).is_some()
     }
 
     pub(crate) fn is_softmax(&self) -> bool {
@@ -149,8 +145,8 @@ pub(crate) struct Scratchpad<T> {
 }
 
 impl<T: Scalar> Scratchpad<T> {
-    /// One that serves any of these stages, one after the other.
-    pub(crate) fn for_stages(stages: &[Stage<T>], batch: usize, phase: Phase) -> Self {
+    /// One that serves any of these stages, one after the other, if there is memory for it.
+    pub(crate) fn for_stages(stages: &[Stage<T>], batch: usize, phase: Phase) -> Option<Self> {
         let sizes = stages.iter().map(|stage| stage.layer.scratch(stage.input.sample(), batch, phase));
         Self::new(sizes.fold(Scratch::default(), |most, size| Scratch {
             values: most.values.max(size.values),
@@ -158,8 +154,8 @@ impl<T: Scalar> Scratchpad<T> {
         }))
     }
 
-    pub(crate) fn new(size: Scratch) -> Self {
-        Self { values: Aligned::new(size.values), indices: vec![0; size.indices] }
+    pub(crate) fn new(size: Scratch) -> Option<Self> {
+        Some(Self { values: Aligned::try_new(size.values)?, indices: zeros(size.indices)? })
     }
 
     pub(crate) fn as_mut(&mut self) -> ScratchMut<'_, T> {

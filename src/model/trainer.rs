@@ -191,7 +191,7 @@ impl<T: Scalar> Trainer<T> {
         let targets = targets.into();
         let batch = self.check("train_step", x.shape(), &targets)?;
         let x = x.view().into_dyn();
-        self.ensure_workspace(batch);
+        self.ensure_workspace("train_step", batch)?;
         in_pool(|| {
             let workspace = self.workspace.as_mut().expect("just ensured");
             self.model.extents().0.view_mut(workspace.input_mut(), batch).assign(&x);
@@ -237,9 +237,11 @@ impl<T: Scalar> Trainer<T> {
                 "one whose shapes and parameters are those of the model that was compiled; compile the other one";
             return Err(Error::invalid_parameter("trainer", "model", "one of another architecture", expected));
         }
-        compiled.identity = model.identity().clone();
         // the layers themselves may be others, with other working memory
-        self.workspace = self.workspace.as_ref().map(|old| Workspace::new(model, self.loss.as_ref(), old.batch()));
+        if let Some(old) = &self.workspace {
+            self.workspace = Some(workspace(model, self.loss.as_ref(), "trainer", old.batch())?);
+        }
+        compiled.identity = model.identity().clone();
         Ok(())
     }
 
@@ -263,11 +265,19 @@ impl<T: Scalar> Trainer<T> {
         Ok(samples)
     }
 
-    pub(super) fn ensure_workspace(&mut self, batch: usize) {
+    /// Makes room for a batch, for `owner`.
+    pub(super) fn ensure_workspace(&mut self, owner: &str, batch: usize) -> Result<()> {
         if self.workspace.as_ref().is_none_or(|workspace| workspace.batch() < batch) {
-            self.workspace = Some(Workspace::new(&self.model, self.loss.as_ref(), batch));
+            self.workspace = Some(workspace(&self.model, self.loss.as_ref(), owner, batch)?);
         }
+        Ok(())
     }
+}
+
+/// The working memory of a batch, or an error where there is none.
+fn workspace<T: Scalar>(model: &Sequential<T>, loss: &dyn Loss<T>, owner: &str, batch: usize) -> Result<Workspace<T>> {
+    let too_large = || Error::TooLarge { owner: owner.to_owned(), what: "the working memory of a batch" };
+    Workspace::new(model, loss, batch).ok_or_else(too_large)
 }
 
 /// Whether figures can be told apart by the names of their metrics.

@@ -2,7 +2,7 @@
 
 use ndarray::ArrayViewD;
 
-use super::aligned::Aligned;
+use super::aligned::{Aligned, zeros};
 use super::predictor::{prepare_all, prepared_memory};
 use super::sequential::Sequential;
 use super::stage::{Scratchpad, Stage};
@@ -44,26 +44,31 @@ pub(crate) fn finish_softmax<T: Scalar>(model: &Sequential<T>, logits: &mut [T])
 }
 
 impl<T: Scalar> Workspace<T> {
-    pub(crate) fn new(model: &Sequential<T>, loss: &dyn Loss<T>, batch: usize) -> Self {
+    /// The memory for a batch, if there is so much.
+    pub(crate) fn new(model: &Sequential<T>, loss: &dyn Loss<T>, batch: usize) -> Option<Self> {
         let (count, from_logits) = computed_stages(model, loss);
         let stages = &model.stages()[..count];
         let (input, output) = model.extents();
         let outputs = stages.iter().map(|stage| stage.output.len(batch));
         // the gradient of the last output is written by the loss even where there is no stage at all
         let widest = outputs.clone().max().unwrap_or(0).max(output.len(batch));
-        Self {
+        Some(Self {
             batch,
             stages: count,
             from_logits,
-            activations: std::iter::once(input.len(batch)).chain(outputs).map(Aligned::new).collect(),
-            gradients: [Aligned::new(widest), Aligned::new(widest)],
+            // before the scratch, whose size is asked for only where so many samples can be
+            activations: std::iter::once(input.len(batch))
+                .chain(outputs)
+                .map(Aligned::try_new)
+                .collect::<Option<_>>()?,
+            gradients: [Aligned::try_new(widest)?, Aligned::try_new(widest)?],
             scratch: stages
                 .iter()
                 .map(|stage| Scratchpad::for_stages(std::slice::from_ref(stage), batch, Phase::Training))
-                .collect(),
+                .collect::<Option<_>>()?,
             prepared: prepared_memory(stages),
-            losses: vec![T::zero(); batch],
-        }
+            losses: zeros(batch)?,
+        })
     }
 
     /// The largest batch it has room for.

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use ndarray::{ArrayViewD, ArrayViewMutD};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::layers::{Backward, Forward, Layer, Phase, ScratchMut};
-use crate::model::{Aligned, Extent, Layout, Scratchpad, parts as parts_of};
+use crate::model::{Aligned, Extent, Layout, Scratchpad, parts as parts_of, zeros};
 use crate::random::{Purpose, generator};
 use crate::scalar::Scalar;
 
@@ -61,29 +61,39 @@ impl<T: Scalar> LayerRun<T> {
     ///
     /// # Errors
     ///
-    /// Those of the layer's plan, and of [`split`](Layer::split).
+    /// Those of the layer's plan, and of [`split`](Layer::split); [`Error::InvalidParameter`] for a batch of 0,
+    /// [`Error::TooLarge`] for one that there is no memory for.
     pub fn new(layer: impl Layer<T>, sample: impl AsRef<[usize]>, batch: usize, seed: u64) -> Result<Self> {
+        check_batch(batch, usize::MAX)?;
         let layer: Arc<dyn Layer<T>> = Arc::new(layer);
+        let too_large = || Error::TooLarge { owner: layer.kind().to_owned(), what: "the working memory of a batch" };
         let mut sample = sample.as_ref().to_vec();
-        let (mut parts, mut layout, mut specs) = (vec![], Layout::default(), vec![]);
+        let (mut planned, mut layout, mut specs) = (vec![], Layout::default(), vec![]);
+        let mut extents = vec![Extent::new(&sample)];
         for (layer, plan) in parts_of(&layer, &sample)? {
             layout.push(layer.kind(), &plan.parameters)?;
             specs.extend(plan.parameters);
-            parts.push(Part::new(layer, &sample, &plan.output, batch));
-            sample = plan.output;
+            extents.push(Extent::new(&plan.output));
+            planned.push((layer, std::mem::replace(&mut sample, plan.output)));
         }
-        let mut parameters = vec![T::zero(); layout.len()];
+        let mut parameters: Vec<T> = zeros(layout.len()).ok_or_else(too_large)?;
         for (i, (entry, spec)) in layout.entries().iter().zip(&specs).enumerate() {
             let mut generator = generator(seed, Purpose::Parameter(i));
             spec.initializer.fill(&mut parameters[entry.range()], spec.fan_in, spec.fan_out, &mut generator)?;
         }
-        let extents = parts.iter().take(1).map(|part| &part.input).chain(parts.iter().map(|part| &part.output));
-        let lengths: Vec<usize> = extents.map(|extent| extent.len(batch)).collect();
-        let buffers = || lengths.iter().copied().map(Aligned::new).collect();
+        let buffer = |extent: &Extent| Aligned::try_new(extent.len(batch)).ok_or_else(too_large);
+        let buffers = || extents.iter().map(buffer).collect::<Result<Vec<_>>>();
+        // the scratch last: its size is asked for only where so many samples can be
+        let (values, slopes, given_dy) = (buffers()?, buffers()?, buffer(&extents[planned.len()])?);
+        let parts = planned
+            .into_iter()
+            .zip(extents.windows(2))
+            .map(|((layer, sample), extents)| Part::new(layer, &sample, extents, batch).ok_or_else(too_large));
+        let parts = parts.collect::<Result<_>>()?;
         Ok(Self {
-            values: buffers(),
-            slopes: buffers(),
-            given_dy: Aligned::new(lengths[parts.len()]),
+            values,
+            slopes,
+            given_dy,
             gradients: parameters.clone(),
             parts,
             batch,
@@ -102,12 +112,13 @@ impl<T: Scalar> LayerRun<T> {
     /// Goes on with so many samples, in the beginnings of the buffers there are: as a model does with the last batch of an
     /// epoch.
     ///
-    /// # Panics
+    /// # Errors
     ///
-    /// If it was not made for as many.
-    pub fn set_batch(&mut self, batch: usize) {
-        assert!(batch <= self.capacity, "made for {} samples, not for {batch}", self.capacity);
+    /// [`Error::InvalidParameter`] for 0, and if it was not made for as many.
+    pub fn set_batch(&mut self, batch: usize) -> Result<()> {
+        check_batch(batch, self.capacity)?;
         self.batch = batch;
+        Ok(())
     }
 
     /// Sets the number that the next passes give to layers that draw random numbers; 0 at first.
@@ -126,10 +137,11 @@ impl<T: Scalar> LayerRun<T> {
         self.pass(Phase::Inference);
     }
 
+    /// Both parts of a layer that splits are given its parameters, all of which are those of the first: as in a model.
     fn pass(&mut self, phase: Phase) {
         for (i, part) in self.parts.iter_mut().enumerate() {
             let (before, after) = self.values.split_at_mut(i + 1);
-            let block = self.layout.block(i, &self.parameters);
+            let block = self.layout.block(0, &self.parameters);
             part.layer.prepare(part.input.sample(), block, part.prepared.as_mut_slice());
             part.layer.forward(Forward {
                 x: part.input.view(before[i].as_slice(), self.batch),
@@ -157,8 +169,8 @@ impl<T: Scalar> LayerRun<T> {
                 y: part.output.view(self.values[i + 1].as_slice(), self.batch),
                 dy: part.output.view_mut(after[0].as_mut_slice(), self.batch),
                 dx: (i > 0 || input_gradient).then(|| part.input.view_mut(dx, self.batch)),
-                parameters: self.layout.block(i, &self.parameters),
-                gradients: self.layout.block_mut(i, &mut self.gradients),
+                parameters: self.layout.block(0, &self.parameters),
+                gradients: self.layout.block_mut(0, &mut self.gradients),
                 scratch: part.scratch.as_mut(),
             });
         }
@@ -243,14 +255,24 @@ impl<T: Scalar> LayerRun<T> {
 }
 
 impl<T: Scalar> Part<T> {
-    fn new(layer: Arc<dyn Layer<T>>, input: &[usize], output: &[usize], batch: usize) -> Self {
-        Self {
-            prepared: Aligned::new(layer.prepared_len(input)),
-            scratch: Scratchpad::new(layer.scratch(input, batch, Phase::Training)),
-            inference: Scratchpad::new(layer.scratch(input, batch, Phase::Inference)),
-            input: Extent::new(input),
-            output: Extent::new(output),
+    /// A layer for samples of this shape; none if there is no memory for it.
+    fn new(layer: Arc<dyn Layer<T>>, sample: &[usize], extents: &[Extent], batch: usize) -> Option<Self> {
+        Some(Self {
+            prepared: Aligned::try_new(layer.prepared_len(sample))?,
+            scratch: Scratchpad::new(layer.scratch(sample, batch, Phase::Training))?,
+            inference: Scratchpad::new(layer.scratch(sample, batch, Phase::Inference))?,
+            input: extents[0].clone(),
+            output: extents[1].clone(),
             layer,
-        }
+        })
     }
+}
+
+/// Whether there can be a batch of so many samples.
+fn check_batch(batch: usize, most: usize) -> Result<()> {
+    if (1..=most).contains(&batch) {
+        return Ok(());
+    }
+    let expected = if batch == 0 { "at least 1" } else { "at most the samples that it was made for" };
+    Err(Error::invalid_parameter("LayerRun", "batch", batch, expected))
 }

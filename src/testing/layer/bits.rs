@@ -130,7 +130,7 @@ impl<L: Layer<f32> + Layer<f64> + Clone> LayerCheck<L> {
         let mut gradients: Vec<Vec<T>> = vec![];
         for (in_own_memory, mut run) in [(true, self.run_of::<T>(1).expect("the shape was planned")), (false, run)] {
             let place = if in_own_memory { "in memory of its own" } else { "in the memory of its batch" };
-            run.set_batch(1);
+            run.set_batch(1).expect("there is room for one");
             for sample in 0..self.batch {
                 given.sample(sample, self.batch).load(&mut run);
                 let of_sample = |values: &[T]| {
