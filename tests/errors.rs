@@ -11,7 +11,7 @@ use plywood::callbacks::{BatchEnd, Callback, Control, CsvLog, EarlyStopping, Lea
 use plywood::data::{TargetsView, one_hot};
 use plywood::layers::{Backward, Forward, ParameterSpec, Plan};
 use plywood::model::SequentialBuilder;
-use plywood::ndarray::{Array1, Array2, Array4, ArrayD, Axis, IxDyn, Slice, array};
+use plywood::ndarray::{Array1, Array2, Array4, ArrayD, ArrayViewD, Axis, IxDyn, Slice, array};
 use plywood::optimizers::Adam;
 use plywood::prelude::*;
 use rand_chacha::ChaCha8Rng;
@@ -655,6 +655,73 @@ fn a_fit_within_a_fit() {
     let panics = AssertUnwindSafe(|| nested.fit_with(&data, &fit, &mut [&mut Panics]));
     catch_unwind(panics).unwrap_err();
     nested.fit(&data, &fit).unwrap();
+}
+
+/// A metric that panics once leaves the trainer its metrics.
+#[test]
+fn a_metric_that_panics_stays() {
+    #[derive(Debug, Default)]
+    struct PanicsOnce(bool);
+    impl Metric for PanicsOnce {
+        fn name(&self) -> &str {
+            "once"
+        }
+        fn reset(&mut self) {}
+        fn update(&mut self, _: ArrayViewD<'_, f32>, _: &TargetsView<'_, f32>) {
+            if !std::mem::replace(&mut self.0, true) {
+                std::panic::resume_unwind(Box::new(()));
+            }
+        }
+        fn value(&self) -> f64 {
+            1.0
+        }
+    }
+    let data = dataset(samples(9), Array1::from_shape_fn(9, |i| i % 3));
+    let mut trainer = classifier().metric(PanicsOnce::default());
+    catch_unwind(AssertUnwindSafe(|| trainer.evaluate(&data))).unwrap_err();
+    let names: Vec<_> = trainer.metrics().map(|(name, _)| name.to_owned()).collect();
+    assert_eq!(names, ["accuracy", "once"]);
+    assert_eq!(trainer.evaluate(&data).unwrap().get("once"), Some(1.0));
+
+    let mut trainer = classifier().metric(PanicsOnce::default());
+    catch_unwind(AssertUnwindSafe(|| trainer.fit(&data, &Fit::epochs(1)))).unwrap_err();
+    assert_eq!(trainer.fit(&data, &Fit::epochs(1)).unwrap().last("once"), Some(1.0));
+}
+
+/// y = x, or a panic where x is 13.
+#[derive(Debug)]
+struct Superstitious;
+
+impl Layer for Superstitious {
+    fn kind(&self) -> &'static str {
+        "superstitious"
+    }
+
+    fn plan(&self, input: &[usize]) -> Result<Plan> {
+        Ok(Plan::new(input))
+    }
+
+    fn forward(&self, mut pass: Forward<'_, f32>) {
+        if pass.x.iter().any(|&x| x == 13.0) {
+            std::panic::resume_unwind(Box::new(()));
+        }
+        pass.y.assign(&pass.x);
+    }
+
+    fn backward(&self, _: Backward<'_, f32>) {}
+}
+
+#[test]
+fn a_layer_that_panics_leaves_a_predictor_usable() {
+    let model = Sequential::input([2]).add(Superstitious).add(ReLU::new()).build(0).unwrap();
+    let mut predictor = model.predictor(2);
+    let good = array![[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]];
+    let bad = array![[1.0, 13.0, 3.0], [4.0, 5.0, 6.0]];
+    // a transposed view, which is copied before it is computed
+    let mut y = Array2::zeros((3, 2));
+    catch_unwind(AssertUnwindSafe(|| predictor.predict_into(&bad.t(), &mut y))).unwrap_err();
+    predictor.predict_into(&good.t(), &mut y).unwrap();
+    assert_eq!(y, good.t());
 }
 
 #[test]

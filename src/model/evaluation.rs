@@ -132,15 +132,12 @@ impl<T: Scalar> Trainer<T> {
         samples: Range<usize>,
         weights: Option<&[T]>,
     ) -> Result<Evaluation> {
-        let mut metrics = std::mem::take(&mut self.metrics);
+        let Self { model, loss, metrics, .. } = self;
         let mut borrowed: Vec<&mut dyn Metric<T>> = vec![];
-        for metric in &mut metrics {
+        for metric in metrics {
             borrowed.push(metric.as_mut());
         }
-        let (model, loss) = (&self.model, self.loss.as_ref());
-        let evaluation = in_pool(|| evaluate_batches(model, loss, data, samples, weights, &mut borrowed));
-        self.metrics = metrics;
-        evaluation
+        in_pool(|| evaluate_batches(model, loss.as_ref(), data, samples, weights, &mut borrowed))
     }
 }
 

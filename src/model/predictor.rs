@@ -125,13 +125,15 @@ impl<'m, T: Scalar> Predictor<'m, T> {
     /// All samples of arrays that have been checked.
     fn predict_batches(&mut self, count: usize, x: ArrayViewD<'_, T>, mut y: ArrayViewMutD<'_, T>) {
         let (input, output) = self.model.extents();
+        // a layer may panic: nothing is taken out of the predictor that would be missing then
+        let Memory { input: copy, between, scratch } = &mut self.memory;
+        let mut stages = Stages { model: self.model, count, prepared: &self.prepared, between, scratch };
         let samples = x.shape()[0];
         for first in (0..samples).step_by(self.batch) {
             let batch = self.batch.min(samples - first);
             let slice = Slice::from(first..first + batch);
             let x = x.slice_axis(Axis(0), slice);
             let mut y = y.slice_axis_mut(Axis(0), slice);
-            let mut copy = std::mem::take(&mut self.memory.input);
             let x = match x.to_slice() {
                 Some(x) => x,
                 None => {
@@ -140,30 +142,39 @@ impl<'m, T: Scalar> Predictor<'m, T> {
                 }
             };
             match y.as_slice_mut() {
-                Some(y) => self.run(count, batch, x, y),
+                Some(y) => stages.run(batch, x, y),
                 None => {
                     // only a caller with an output that does not lie in one piece pays for a copy of it
                     let mut whole = vec![T::zero(); output.len(batch)];
-                    self.run(count, batch, x, &mut whole);
+                    stages.run(batch, x, &mut whole);
                     y.assign(&output.view(&whole, batch));
                 }
             }
-            self.memory.input = copy;
         }
     }
+}
 
+/// The first stages of a model, with the memory they use.
+struct Stages<'a, T: Scalar> {
+    model: &'a Sequential<T>,
+    count: usize,
+    prepared: &'a [Aligned<T>],
+    between: &'a mut [Aligned<T>; 2],
+    scratch: &'a mut Scratchpad<T>,
+}
+
+impl<T: Scalar> Stages<'_, T> {
     /// One batch.
-    fn run(&mut self, count: usize, batch: usize, x: &[T], y: &mut [T]) {
-        let model = self.model;
-        let stages = &model.stages()[..count];
-        let Memory { between: [from, to], scratch, .. } = &mut self.memory;
+    fn run(&mut self, batch: usize, x: &[T], y: &mut [T]) {
+        let Self { model, count, prepared, between: [from, to], scratch } = self;
+        let stages = &model.stages()[..*count];
         let (mut from, mut to) = (from, to);
         if stages.is_empty() {
             y.copy_from_slice(x);
         }
-        for (i, (stage, prepared)) in stages.iter().zip(&self.prepared).enumerate() {
+        for (i, (stage, prepared)) in stages.iter().zip(*prepared).enumerate() {
             let x = if i == 0 { x } else { from.as_slice() };
-            let y = if i + 1 == count { &mut *y } else { to.as_mut_slice() };
+            let y = if i + 1 == stages.len() { &mut *y } else { to.as_mut_slice() };
             stage.layer.forward(Forward {
                 x: stage.input.view(x, batch),
                 y: stage.output.view_mut(y, batch),
