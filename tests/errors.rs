@@ -7,7 +7,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use common::{bits, numbers};
 use ndarray_rand::rand::{Rng, SeedableRng};
-use plywood::callbacks::{BatchEnd, Callback, Control, CsvLog, EarlyStopping, LearningRateSchedule, TrainBegin};
+use plywood::callbacks::{
+    BatchEnd, Callback, Control, CsvLog, EarlyStopping, EpochEnd, LearningRateSchedule, TrainBegin,
+};
 use plywood::data::{TargetsView, one_hot};
 use plywood::layers::{Backward, Forward, ParameterSpec, Plan};
 use plywood::model::SequentialBuilder;
@@ -344,7 +346,8 @@ fn data_that_do_not_fit() {
                 let [first, second] = &mut [Accuracy::new(), Accuracy::new()];
                 trainer.evaluate_with(&dataset(samples(2), array![0_usize, 1]), &mut [first, second]).map(drop)
             },
-            "metrics: name is \"accuracy\" once more, expected names that differ from one another and from the loss",
+            "metrics: name is \"accuracy\", expected a name that no other metric has and that is none of a history's own: \
+             loss, epoch, seconds, val_…",
         ),
         // names
         (
@@ -655,6 +658,96 @@ fn a_fit_within_a_fit() {
     let panics = AssertUnwindSafe(|| nested.fit_with(&data, &fit, &mut [&mut Panics]));
     catch_unwind(panics).unwrap_err();
     nested.fit(&data, &fit).unwrap();
+}
+
+/// A callback may put another model into the trainer, but not another trainer into its place.
+#[test]
+fn a_trainer_replaced_in_a_callback() {
+    #[derive(Default)]
+    struct Replace {
+        at: &'static str,
+        other: Option<Trainer>,
+    }
+    impl Replace {
+        fn act(&mut self, at: &str, trainer: &mut Trainer) {
+            if let Some(other) = self.other.as_mut().filter(|_| self.at == at) {
+                std::mem::swap(trainer, other);
+            }
+        }
+    }
+    impl Callback for Replace {
+        fn train_begin(&mut self, trainer: &mut Trainer, _: &TrainBegin<'_>) -> plywood::Result<()> {
+            self.act("train_begin", trainer);
+            Ok(())
+        }
+        fn batch_end(&mut self, trainer: &mut Trainer, _: &BatchEnd) -> plywood::Result<Control> {
+            self.act("batch_end", trainer);
+            Ok(Control::Continue)
+        }
+        fn epoch_end(&mut self, trainer: &mut Trainer, _: &EpochEnd<'_>) -> plywood::Result<Control> {
+            self.act("epoch_end", trainer);
+            Ok(Control::Continue)
+        }
+        fn train_end(&mut self, trainer: &mut Trainer) -> plywood::Result<()> {
+            self.act("train_end", trainer);
+            Ok(())
+        }
+    }
+    let data = dataset(samples(9), Array1::from_shape_fn(9, |i| i % 3));
+    let fit = Fit::epochs(2).batch_size(3);
+    for at in ["train_begin", "batch_end", "epoch_end", "train_end"] {
+        let (mut trainer, mut early) = (classifier(), EarlyStopping::new().monitor("loss"));
+        let rate = trainer.optimizer().learning_rate();
+        let mut other =
+            Sequential::input([2]).add(Dense::new(2)).build(0).unwrap().compile(SGD::new(0.5), MeanSquaredError);
+        other.train_step(&array![[1.0, 2.0]], &array![[0.0, 0.0]]).unwrap();
+        let before = bits(other.model().values());
+        let mut replace = Replace { at, other: Some(other) };
+        let error = trainer.fit_with(&data, &fit, &mut [&mut replace, &mut early]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "trainer: fit is left with another trainer, which a callback has put in its place, expected the same one; \
+             put a model into it with model_mut",
+            "{at}"
+        );
+        // both are as they were
+        let (mut first, mut other) = (replace.other.unwrap(), trainer);
+        assert_eq!((bits(other.model().values()), other.optimizer().learning_rate()), (before, 0.5), "{at}");
+        assert_eq!(first.optimizer().learning_rate(), rate, "{at}");
+        first.fit(&data, &fit).unwrap();
+        first.evaluate(&data).unwrap();
+        other.train_step(&array![[1.0, 2.0]], &array![[0.0, 0.0]]).unwrap();
+    }
+}
+
+/// The names that a history has for figures of its own, and those that validation gives them.
+#[test]
+fn metrics_named_as_other_figures() {
+    #[derive(Debug)]
+    struct Named(&'static str);
+    impl Metric for Named {
+        fn name(&self) -> &str {
+            self.0
+        }
+        fn reset(&mut self) {}
+        fn update(&mut self, _: ArrayViewD<'_, f32>, _: &TargetsView<'_, f32>) {}
+        fn value(&self) -> f64 {
+            0.0
+        }
+    }
+    let data = dataset(samples(9), Array1::from_shape_fn(9, |i| i % 3));
+    for name in ["loss", "val_loss", "epoch", "seconds", "val_", "val_accuracy", "accuracy"] {
+        let trainer = classifier();
+        let error = trainer.evaluate_with(&data, &mut [&mut Accuracy::new(), &mut Named(name)]).unwrap_err();
+        let mut trainer = trainer.metric(Named(name));
+        assert_eq!(trainer.fit(&data, &Fit::epochs(1)).unwrap_err().to_string(), error.to_string());
+        let expected = format!(
+            "metrics: name is {name:?}, expected a name that no other metric has and that is none of a history's own: loss, \
+             epoch, seconds, val_…"
+        );
+        assert_eq!(error.to_string(), expected);
+    }
+    classifier().metric(Named("value")).fit(&data, &Fit::epochs(1)).unwrap();
 }
 
 /// A metric that panics once leaves the trainer its metrics.

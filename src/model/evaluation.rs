@@ -75,7 +75,7 @@ impl<T: Scalar> Trainer<T> {
     pub(crate) fn evaluate_data(&mut self, data: &Dataset<T>) -> Result<Evaluation> {
         self.check_model()?;
         self.check("evaluate", data.inputs().shape(), &data.targets().view())?;
-        let counted = if self.in_epoch { self.metric_states()? } else { vec![] };
+        let counted = if self.in_epoch && self.is_in_fit() { self.metric_states()? } else { vec![] };
         let evaluation = self.evaluate_samples(data, 0..data.len(), None);
         self.restore_metrics(&counted)?;
         evaluation
