@@ -54,7 +54,9 @@ pub use softmax::Softmax;
 ///   **overwrites**, and never adds to what is there.
 /// - `backward` gets the same `x`, `y` and scratch that `forward` had, so nothing needs to be kept elsewhere.
 /// - Results must not depend on the number of threads; a sample's output and its `dx` must not depend on the rest of
-///   its batch, not even where that is NaN.
+///   its batch, not even where that is NaN or infinite.
+/// - NaN comes out: an element of `x` that is NaN makes every output NaN that it can change, and an element of `dy`
+///   every element of `dx` and of the gradients. A step that goes wrong would not be noticed otherwise.
 ///
 /// [`check_layer`](crate::testing::check_layer) holds a layer to it, as it does all layers of the crate.
 ///
@@ -152,7 +154,7 @@ pub trait Layer<T: Scalar = f32>: Any + Debug + Send + Sync {
 
     /// This layer as two that give the same one after the other: a loss can then take over the second. The first has all
     /// the parameters that this layer plans, of the same names and shapes and in the same order, or the model is not
-    /// built. `None`, the default, leaves it whole.
+    /// built; the second is given them, too, and has no use for them. `None`, the default, leaves it whole.
     fn split(&self) -> Option<[Arc<dyn Layer<T>>; 2]> {
         None
     }

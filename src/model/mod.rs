@@ -51,3 +51,4 @@ pub use summary::Summary;
 pub(crate) use summary::thousands;
 pub use timing::{LayerTime, LayerTimes};
 pub use trainer::Trainer;
+pub(crate) use trainer::check_names;

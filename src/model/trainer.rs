@@ -300,7 +300,7 @@ fn workspace<T: Scalar>(model: &Sequential<T>, loss: &dyn Loss<T>, owner: &str, 
 }
 
 /// Whether figures can be told apart by the names of their metrics, also from those that a history has of its own.
-pub(super) fn check_names<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Result<()> {
+pub(crate) fn check_names<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Result<()> {
     for (i, name) in names.clone().enumerate() {
         let of_history = ["loss", "epoch", "seconds"].contains(&name) || name.starts_with("val_");
         if of_history || names.clone().take(i).any(|other| other == name) {
