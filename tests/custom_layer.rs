@@ -172,10 +172,11 @@ impl<T: Scalar> Optimizer<T> for Adagrad {
     }
 
     fn check(&self) -> Result<()> {
-        if self.learning_rate >= 0.0 {
+        if self.learning_rate >= 0.0 && self.learning_rate.is_finite() {
             return Ok(());
         }
-        Err(Error::invalid_parameter("Adagrad", "learning_rate", self.learning_rate, "a number of at least 0"))
+        let expected = "a finite number of at least 0";
+        Err(Error::invalid_parameter("Adagrad", "learning_rate", self.learning_rate, expected))
     }
 
     fn learning_rate(&self) -> f64 {
@@ -375,7 +376,7 @@ fn errors_have_the_layers_name_in_the_model() {
     let (good, classes) = (data(3, 1), Array1::<usize>::zeros(3));
     assert_eq!(
         refused(trainer.train_step(good.inputs(), good.targets())),
-        "Adagrad: learning_rate is -1, expected a number of at least 0"
+        "Adagrad: learning_rate is -1, expected a finite number of at least 0"
     );
     trainer.optimizer_mut().set_learning_rate(0.1);
     assert_eq!(
@@ -418,4 +419,51 @@ fn no_two_layers_have_one_name() {
     };
     assert_eq!(names(["a", "a", "a_1", "a"]), ["a", "a_1", "a_1_1", "a_2"]);
     assert_eq!(names(["a_1", "a", "a", "a_1"]), ["a_1", "a", "a_2", "a_1_1"]);
+}
+
+/// A layer that panics wherever it computes, on whichever thread.
+#[derive(Debug, Clone)]
+struct Panics;
+
+impl<T: Scalar> Layer<T> for Panics {
+    fn kind(&self) -> &'static str {
+        "panics"
+    }
+
+    fn plan(&self, input: &[usize]) -> Result<Plan> {
+        Ok(Plan::new(input))
+    }
+
+    fn forward(&self, _: Forward<'_, T>) {
+        rayon::join(|| (), || rayon::join(|| (), || assert!(T::NAME.is_empty(), "there is a fault")));
+    }
+
+    fn backward(&self, _: Backward<'_, T>) {}
+}
+
+/// What the next test runs in a process of its own.
+#[test]
+#[ignore = "panics"]
+fn a_layer_that_panics() {
+    let failure = check_layer(Panics, [3]).unwrap_err();
+    eprintln!("{failure}");
+    std::thread::spawn(|| panic!("a panic of somebody else")).join().unwrap_err();
+}
+
+/// A check that fails prints a line for each thing looked at, and not a backtrace for each panic; other panics are still
+/// shown.
+#[test]
+fn panics_of_what_is_checked_are_silent() {
+    let program = std::env::current_exe().unwrap();
+    let mut child = std::process::Command::new(program);
+    child.args(["a_layer_that_panics", "--exact", "--ignored", "--nocapture"]).env("RUST_BACKTRACE", "1");
+    let output = child.output().unwrap();
+    let printed = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{printed}");
+    let lines: Vec<_> = printed.lines().filter(|line| line.contains("there is a fault")).collect();
+    assert!(lines.iter().all(|line| line.contains("  FAILED ")), "{printed}");
+    assert!(lines.iter().all(|line| line.contains(" (tests/custom_layer.rs:")), "{printed}");
+    assert!(lines.len() > 5, "{printed}");
+    assert_eq!(printed.lines().filter(|line| line.contains("panicked at")).count(), 1, "{printed}");
+    assert!(printed.contains("a panic of somebody else"), "{printed}");
 }

@@ -7,11 +7,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use common::{bits, numbers};
 use ndarray_rand::rand::{Rng, SeedableRng};
-use plywood::callbacks::{BatchEnd, Callback, Control, CsvLog, EarlyStopping, LearningRateSchedule, TrainBegin};
-use plywood::data::one_hot;
+use plywood::callbacks::{
+    BatchEnd, Callback, Control, CsvLog, EarlyStopping, EpochEnd, LearningRateSchedule, TrainBegin,
+};
+use plywood::data::{TargetsView, one_hot};
 use plywood::layers::{Backward, Forward, ParameterSpec, Plan};
-use plywood::model::Sequential;
-use plywood::ndarray::{Array1, Array2, Array4, ArrayD, Axis, IxDyn, Slice, array};
+use plywood::ndarray::{Array1, Array2, Array4, ArrayD, ArrayViewD, Axis, IxDyn, Slice, array};
 use plywood::optimizers::Adam;
 use plywood::prelude::*;
 use rand_chacha::ChaCha8Rng;
@@ -344,7 +345,8 @@ fn data_that_do_not_fit() {
                 let [first, second] = &mut [Accuracy::new(), Accuracy::new()];
                 trainer.evaluate_with(&dataset(samples(2), array![0_usize, 1]), &mut [first, second]).map(drop)
             },
-            "metrics: name is \"accuracy\" once more, expected names that differ from one another and from the loss",
+            "metrics: name is \"accuracy\", expected a name that no other metric has and that is none of a history's own: \
+             loss, epoch, seconds, val_…",
         ),
         // names
         (
@@ -657,6 +659,192 @@ fn a_fit_within_a_fit() {
     nested.fit(&data, &fit).unwrap();
 }
 
+/// A callback may put another model into the trainer, but not another trainer into its place.
+#[test]
+fn a_trainer_replaced_in_a_callback() {
+    #[derive(Default)]
+    struct Replace {
+        at: &'static str,
+        other: Option<Trainer>,
+    }
+    impl Replace {
+        fn act(&mut self, at: &str, trainer: &mut Trainer) {
+            if let Some(other) = self.other.as_mut().filter(|_| self.at == at) {
+                std::mem::swap(trainer, other);
+            }
+        }
+    }
+    impl Callback for Replace {
+        fn train_begin(&mut self, trainer: &mut Trainer, _: &TrainBegin<'_>) -> plywood::Result<()> {
+            self.act("train_begin", trainer);
+            Ok(())
+        }
+        fn batch_end(&mut self, trainer: &mut Trainer, _: &BatchEnd) -> plywood::Result<Control> {
+            self.act("batch_end", trainer);
+            Ok(Control::Continue)
+        }
+        fn epoch_end(&mut self, trainer: &mut Trainer, _: &EpochEnd<'_>) -> plywood::Result<Control> {
+            self.act("epoch_end", trainer);
+            Ok(Control::Continue)
+        }
+        fn train_end(&mut self, trainer: &mut Trainer) -> plywood::Result<()> {
+            self.act("train_end", trainer);
+            Ok(())
+        }
+    }
+    let data = dataset(samples(9), Array1::from_shape_fn(9, |i| i % 3));
+    let fit = Fit::epochs(2).batch_size(3);
+    for at in ["train_begin", "batch_end", "epoch_end", "train_end"] {
+        let (mut trainer, mut early) = (classifier(), EarlyStopping::new().monitor("loss"));
+        let rate = trainer.optimizer().learning_rate();
+        let mut other =
+            Sequential::input([2]).add(Dense::new(2)).build(0).unwrap().compile(SGD::new(0.5), MeanSquaredError);
+        other.train_step(&array![[1.0, 2.0]], &array![[0.0, 0.0]]).unwrap();
+        let before = bits(other.model().values());
+        let mut replace = Replace { at, other: Some(other) };
+        let error = trainer.fit_with(&data, &fit, &mut [&mut replace, &mut early]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "trainer: fit is left with another trainer, which a callback has put in its place, expected the same one; \
+             put a model into it with model_mut",
+            "{at}"
+        );
+        // both are as they were
+        let (mut first, mut other) = (replace.other.unwrap(), trainer);
+        assert_eq!((bits(other.model().values()), other.optimizer().learning_rate()), (before, 0.5), "{at}");
+        assert_eq!(first.optimizer().learning_rate(), rate, "{at}");
+        first.fit(&data, &fit).unwrap();
+        first.evaluate(&data).unwrap();
+        other.train_step(&array![[1.0, 2.0]], &array![[0.0, 0.0]]).unwrap();
+    }
+}
+
+/// The names that a history has for figures of its own, and those that validation gives them.
+#[test]
+fn metrics_named_as_other_figures() {
+    #[derive(Debug)]
+    struct Named(&'static str);
+    impl Metric for Named {
+        fn name(&self) -> &str {
+            self.0
+        }
+        fn reset(&mut self) {}
+        fn update(&mut self, _: ArrayViewD<'_, f32>, _: &TargetsView<'_, f32>) {}
+        fn value(&self) -> f64 {
+            0.0
+        }
+    }
+    let data = dataset(samples(9), Array1::from_shape_fn(9, |i| i % 3));
+    for name in ["loss", "val_loss", "epoch", "seconds", "val_", "val_accuracy", "accuracy"] {
+        let trainer = classifier();
+        let error = trainer.evaluate_with(&data, &mut [&mut Accuracy::new(), &mut Named(name)]).unwrap_err();
+        let mut trainer = trainer.metric(Named(name));
+        assert_eq!(trainer.fit(&data, &Fit::epochs(1)).unwrap_err().to_string(), error.to_string());
+        let expected = format!(
+            "metrics: name is {name:?}, expected a name that no other metric has and that is none of a history's own: loss, \
+             epoch, seconds, val_…"
+        );
+        assert_eq!(error.to_string(), expected);
+    }
+    classifier().metric(Named("value")).fit(&data, &Fit::epochs(1)).unwrap();
+}
+
+/// A metric that panics once leaves the trainer its metrics.
+#[test]
+fn a_metric_that_panics_stays() {
+    #[derive(Debug, Default)]
+    struct PanicsOnce(bool);
+    impl Metric for PanicsOnce {
+        fn name(&self) -> &str {
+            "once"
+        }
+        fn reset(&mut self) {}
+        fn update(&mut self, _: ArrayViewD<'_, f32>, _: &TargetsView<'_, f32>) {
+            if !std::mem::replace(&mut self.0, true) {
+                std::panic::resume_unwind(Box::new(()));
+            }
+        }
+        fn value(&self) -> f64 {
+            1.0
+        }
+    }
+    let data = dataset(samples(9), Array1::from_shape_fn(9, |i| i % 3));
+    let mut trainer = classifier().metric(PanicsOnce::default());
+    catch_unwind(AssertUnwindSafe(|| trainer.evaluate(&data))).unwrap_err();
+    let names: Vec<_> = trainer.metrics().map(|(name, _)| name.to_owned()).collect();
+    assert_eq!(names, ["accuracy", "once"]);
+    assert_eq!(trainer.evaluate(&data).unwrap().get("once"), Some(1.0));
+
+    let mut trainer = classifier().metric(PanicsOnce::default());
+    catch_unwind(AssertUnwindSafe(|| trainer.fit(&data, &Fit::epochs(1)))).unwrap_err();
+    assert_eq!(trainer.fit(&data, &Fit::epochs(1)).unwrap().last("once"), Some(1.0));
+}
+
+/// y = x, or a panic where x is 13.
+#[derive(Debug)]
+struct Superstitious;
+
+impl Layer for Superstitious {
+    fn kind(&self) -> &'static str {
+        "superstitious"
+    }
+
+    fn plan(&self, input: &[usize]) -> Result<Plan> {
+        Ok(Plan::new(input))
+    }
+
+    fn forward(&self, mut pass: Forward<'_, f32>) {
+        if pass.x.iter().any(|&x| x == 13.0) {
+            std::panic::resume_unwind(Box::new(()));
+        }
+        pass.y.assign(&pass.x);
+    }
+
+    fn backward(&self, _: Backward<'_, f32>) {}
+}
+
+#[test]
+fn a_layer_that_panics_leaves_a_predictor_usable() {
+    let model = Sequential::input([2]).add(Superstitious).add(ReLU::new()).build(0).unwrap();
+    let mut predictor = model.predictor(2);
+    let good = array![[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]];
+    let bad = array![[1.0, 13.0, 3.0], [4.0, 5.0, 6.0]];
+    // a transposed view, which is copied before it is computed
+    let mut y = Array2::zeros((3, 2));
+    catch_unwind(AssertUnwindSafe(|| predictor.predict_into(&bad.t(), &mut y))).unwrap_err();
+    predictor.predict_into(&good.t(), &mut y).unwrap();
+    assert_eq!(y, good.t());
+}
+
+#[test]
+fn a_layer_run_of_no_samples() {
+    for batch in [0, 1 << 60] {
+        let error = plywood::testing::LayerRun::<f32>::new(Dense::new(2), [3], batch, 0).unwrap_err().to_string();
+        let expected = match batch {
+            0 => "LayerRun: batch is 0, expected at least 1",
+            _ => "dense: the working memory of a batch would have more elements than fit into memory; use fewer",
+        };
+        assert_eq!(error, expected);
+    }
+}
+
+#[test]
+fn steps_on_more_samples_than_there_is_memory_for() {
+    let mut trainer =
+        Sequential::input([4]).add(Dense::new(8)).build(1).unwrap().compile(SGD::new(0.1), MeanSquaredError);
+    let before = bits(trainer.model().values());
+    let (x, t) = (numbers::<f32>(&[1, 4], 1), numbers::<f32>(&[1, 8], 2));
+    for samples in [1 << 36, 1 << 43, 1 << 59] {
+        let targets = TargetsView::Values(t.broadcast([samples, 8]).unwrap().into_dyn());
+        let error = trainer.train_step(&x.broadcast([samples, 4]).unwrap(), targets).unwrap_err().to_string();
+        let expected =
+            "train_step: the working memory of a batch would have more elements than fit into memory; use fewer";
+        assert_eq!(error, expected, "{samples}");
+    }
+    assert_eq!((trainer.step(), bits(trainer.model().values())), (0, before));
+    trainer.train_step(&x, &t).unwrap();
+}
+
 #[test]
 fn wild_sizes_of_batches() {
     let model = images().add(Conv2D::new(2, 2)).add(MaxPooling2D::new(2)).add(Flatten::new()).build(1).unwrap();
@@ -814,6 +1002,57 @@ fn layers_that_say_they_only_reshape() {
         error(Plan::new([4]).parameter(parameter("w"))),
         format!("{got} 4 of 2×2 with 1 parameters; {expected}")
     );
+}
+
+/// y = x · a · b, with numbers a and b.
+#[derive(Debug, Clone)]
+struct Product {
+    names: &'static [&'static str],
+    /// How many of its parameters the first part has; in whose place the second one has the rest.
+    first: Option<usize>,
+}
+
+impl Layer for Product {
+    fn kind(&self) -> &'static str {
+        "product"
+    }
+
+    fn plan(&self, input: &[usize]) -> Result<Plan> {
+        let spec = |&name| ParameterSpec::new(name, [1], Initializer::Constant { value: 2.0 });
+        Ok(self.names.iter().map(spec).fold(Plan::new(input), Plan::parameter))
+    }
+
+    fn forward(&self, mut pass: Forward<'_, f32>) {
+        let product = match self.names.len() {
+            0 => 1.0,
+            1 => pass.parameters.split_slices::<1>()[0][0],
+            _ => pass.parameters.split_slices::<2>().map(|parameter| parameter[0]).iter().product(),
+        };
+        pass.y.assign(&(&pass.x * product));
+    }
+
+    fn backward(&self, _: Backward<'_, f32>) {}
+
+    fn split(&self) -> Option<[std::sync::Arc<dyn Layer>; 2]> {
+        let (first, second) = self.names.split_at(self.first?);
+        Some([first, second].map(|names| std::sync::Arc::new(Self { names, first: None }) as _))
+    }
+}
+
+#[test]
+fn a_split_whose_first_part_lacks_parameters() {
+    let build = |first| Sequential::input([3]).add(Product { names: &["a", "b"], first }).build(0);
+    let y = build(Some(2)).unwrap().predict(&Array2::ones((1, 3))).unwrap();
+    assert_eq!(y, array![[4.0, 4.0, 4.0]].into_dyn());
+    for (first, parts) in
+        [(1, "output 3; a 1 and output 3; b 1"), (0, "output 3; no parameters and output 3; a 1, b 1")]
+    {
+        let expected = format!(
+            "product: splits into {parts}, expected output 3; a 1, b 1: the first part must have all parameters, by name, \
+             shape and order, and the second none; return None from split to keep the layer whole"
+        );
+        assert_eq!(build(Some(first)).unwrap_err().to_string(), expected);
+    }
 }
 
 /// Layers alone, which a model would not ask for this.

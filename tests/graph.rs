@@ -23,7 +23,8 @@ impl<T: Scalar> Layer<T> for Residual {
     fn plan(&self, inputs: &[&[usize]]) -> Result<Plan<T>> {
         let &[&[_, _, channels]] = inputs else { return Err(Error::layer("residual", "wants one image")) };
         let Self { filters, strides } = *self;
-        let convolution = |size, strides| Conv2D::new(filters, size).strides(strides).padding(Padding::Same).bias(false);
+        let convolution =
+            |size, strides| Conv2D::new(filters, size).strides(strides).padding(Padding::Same).bias(false);
         Ok(Plan::network(inputs, |x| {
             let y = x[0].then(convolution(3, strides)).then(BatchNormalization::new()).then(ReLU::new());
             let y = y.then(convolution(3, 1)).then(BatchNormalization::new());

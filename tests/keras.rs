@@ -284,12 +284,11 @@ fn damaged_weights_with_sound_checksums_are_errors() {
     // as Keras writes it, and in HDF5's newest form, with chunks, a checksum and compression
     for golden in ["without_input.keras", "packed.keras"] {
         let whole = member(golden, "model.weights.h5");
-        let load =
-            |weights: &[u8]| match Model::<f32>::load_keras(file("hdf5.keras", &keras_file(&config, weights))) {
-                Ok(_) => 0,
-                Err(Error::Format { .. }) => 1,
-                Err(other) => panic!("{golden}: {other}"),
-            };
+        let load = |weights: &[u8]| match Model::<f32>::load_keras(file("hdf5.keras", &keras_file(&config, weights))) {
+            Ok(_) => 0,
+            Err(Error::Format { .. }) => 1,
+            Err(other) => panic!("{golden}: {other}"),
+        };
         let (mut refused, mut tried) = (0, 0);
         // most of the file is empty space
         let used = (0..whole.len()).filter(|&i| whole[i] != 0 || i % 16 == 0);

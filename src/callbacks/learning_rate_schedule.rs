@@ -134,9 +134,9 @@ impl LearningRateSchedule {
     /// The learning rate after so many epochs.
     pub fn rate(&self, epochs: f64) -> f64 {
         if epochs < self.warm_up {
-            return self.course.rate(0.0) * (epochs / self.warm_up);
+            return self.course.rate(0.0, 0.0) * (epochs / self.warm_up);
         }
-        self.course.rate(epochs - self.warm_up)
+        self.course.rate(epochs - self.warm_up, 4.0 * f64::EPSILON * epochs)
     }
 
     /// The rate after so many epochs, if it is one.
@@ -148,9 +148,10 @@ impl LearningRateSchedule {
 }
 
 impl Course {
-    fn rate(&self, t: f64) -> f64 {
+    /// The rate after t epochs, which may be so much too few by rounding: 0.3 / 0.1 is a little less than 3.
+    fn rate(&self, t: f64, rounding: f64) -> f64 {
         match self {
-            Self::Step { rate, every, factor } => rate * power(*factor, (t / every).floor()),
+            Self::Step { rate, every, factor } => rate * power(*factor, ((t + rounding) / every).floor()),
             Self::Exponential { rate, factor } => rate * power(*factor, t),
             Self::Cosine { rate, epochs, minimum } => minimum + (rate - minimum) * half_wave((t / epochs).min(1.0)),
             Self::Function(rate) => rate(t),
@@ -283,6 +284,23 @@ mod tests {
             max_relative = 4e-15
         );
         assert_eq!(LearningRateSchedule::from_fn(|t| 2.0 * t).warm_up(1.0).rate(3.0), 4.0);
+    }
+
+    /// 0.3/0.1 is a little less than 3, as t and `every` are rounded.
+    #[test]
+    fn stairs_begin_where_they_should() {
+        for batches in 1..=100_u32 {
+            for (every, warm_up) in [(1, 0), (1, 1), (3, 0), (7, 2), (batches, 0)] {
+                let part = |number: u32| f64::from(number) / f64::from(batches);
+                let schedule = LearningRateSchedule::step(1.0, part(every), 0.5).warm_up(part(warm_up));
+                let long_after = 1000 * batches.next_multiple_of(every);
+                for step in (warm_up..300).chain(long_after..long_after + 50) {
+                    let epochs = f64::from(step / batches) + part(step % batches);
+                    let expected = power(0.5, f64::from((step - warm_up) / every));
+                    assert_eq!(schedule.rate(epochs), expected, "step {step}, {every}/{batches}, after {warm_up}");
+                }
+            }
+        }
     }
 
     #[test]

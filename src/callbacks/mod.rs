@@ -56,7 +56,9 @@ pub use monitor::Mode;
 pub use reduce_lr_on_plateau::ReduceLROnPlateau;
 pub use time_budget::TimeBudget;
 
-/// Is told how training goes, and may end it or change the learning rate.
+/// Is told how training goes, and may end it or change the learning rate. It may change the trainer's model, or put
+/// another in its place, but it must not put another trainer in the place of the one it is given: `fit` then ends with
+/// an error.
 ///
 /// Every method has a default that does nothing. An error ends training and is what `fit` returns; weights and counters
 /// are as they were after the last step.
@@ -358,8 +360,11 @@ impl<'c, T: Scalar> Callbacks<'_, 'c, T> {
             begins.push(begin);
         }
         self.progress.train_begin(trainer, begin)?;
-        let mut others = self.others.iter_mut().zip(&begins);
-        others.try_for_each(|(callback, begin)| callback.train_begin(trainer, begin))
+        let running = trainer.running();
+        self.others.iter_mut().zip(&begins).try_for_each(|(callback, begin)| {
+            callback.train_begin(trainer, begin)?;
+            trainer.check_running(&running)
+        })
     }
 
     /// Names of states that no callback would be given.

@@ -1,8 +1,8 @@
 //! Runs a graph: the one executor of training, prediction and the test kit.
 
 use super::buffers::{Addition, BackwardPlan, BackwardStep, Places};
-use super::{Bound, ValueId};
-use crate::kernels::aligned::Aligned;
+use super::{Bound, Node, ValueId};
+use crate::kernels::aligned::{Aligned, zeros};
 use crate::layers::{
     Backward, BatchShape, Forward, InputGradients, Memory, Phase, Place, Scratch, ScratchMut, Slots, Tensors,
     TensorsMut, Training,
@@ -80,8 +80,8 @@ struct Scratchpad<T> {
 }
 
 impl<T: Scalar> Scratchpad<T> {
-    fn new(size: Scratch) -> Self {
-        Self { values: Aligned::new(size.values), indices: vec![0; size.indices] }
+    fn new(size: Scratch) -> Option<Self> {
+        Some(Self { values: Aligned::try_new(size.values)?, indices: zeros(size.indices)? })
     }
 
     fn as_mut(&mut self) -> ScratchMut<'_, T> {
@@ -90,60 +90,52 @@ impl<T: Scalar> Scratchpad<T> {
 }
 
 impl<T: Scalar> Executor<T> {
-    pub(crate) fn new(bound: Bound<'_, T>, purpose: Purpose<'_>) -> Self {
+    /// Makes the memory for a batch, if there is as much.
+    pub(crate) fn new(bound: Bound<'_, T>, purpose: Purpose<'_>) -> Option<Self> {
         let graph = bound.graph;
         let Purpose { batch, phase, outputs, runs } = purpose;
         let places = Places::new(graph, outputs, runs, phase);
+        // before the scratch, whose size is asked for only where as many samples can be
+        let buffers = places.lens.iter().map(|len| Aligned::try_new(len.checked_mul(batch)?)).collect::<Option<_>>()?;
         let running = || graph.nodes.iter().zip(runs).filter(|&(_, &runs)| runs).map(|(node, _)| node);
         let scratch = match phase {
             Phase::Training => {
-                let sizes = graph.nodes.iter().zip(runs);
-                let size = |(node, &runs): (&super::Node<T>, &bool)| match runs {
+                let size = |(node, &runs): (&Node<T>, &bool)| match runs {
                     true => node.op.scratch(batch, phase),
                     false => Scratch::default(),
                 };
-                sizes.map(size).map(Scratchpad::new).collect()
+                graph.nodes.iter().zip(runs).map(size).map(Scratchpad::new).collect::<Option<_>>()?
             }
             Phase::Inference => {
                 let sizes = running().map(|node| node.op.scratch(batch, phase));
-                let largest = sizes.fold(Scratch::default(), |most, size| Scratch {
-                    values: most.values.max(size.values),
-                    indices: most.indices.max(size.indices),
-                });
-                vec![Scratchpad::new(largest)]
+                vec![Scratchpad::new(sizes.fold(Scratch::default(), Scratch::or_more))?]
             }
         };
-        let prepared = graph.nodes.iter().zip(runs);
-        let prepared = prepared.map(|(node, &runs)| Aligned::new(if runs { node.op.prepared_len() } else { 0 }));
-        let most = |count: fn(&super::Node<T>) -> usize| Vec::with_capacity(running().map(count).max().unwrap_or(0));
-        Self {
-            batch,
-            runs: runs.to_vec(),
-            buffers: places.lens.iter().map(|len| Aligned::new(len * batch)).collect(),
-            places,
-            scratch,
-            prepared: prepared.collect(),
-            backward: None,
-            lent: Lent { outputs: most(|node| node.outputs.len()), inputs: most(|node| node.inputs.len()) },
-        }
+        let prepared_len = |(node, &runs): (&Node<T>, &bool)| if runs { node.op.prepared_len() } else { 0 };
+        let prepared = graph.nodes.iter().zip(runs).map(prepared_len).map(Aligned::try_new).collect::<Option<_>>()?;
+        let most = |count: fn(&Node<T>) -> usize| Vec::with_capacity(running().map(count).max().unwrap_or(0));
+        let lent = Lent { outputs: most(|node| node.outputs.len()), inputs: most(|node| node.inputs.len()) };
+        Some(Self { batch, runs: runs.to_vec(), places, buffers, scratch, prepared, backward: None, lent })
     }
 
-    /// Adds the memory of a backward pass. `learns` says of a block whether the gradients of its parameters are used.
+    /// Adds the memory of a backward pass, if there is as much. `learns` says of a block whether the gradients of its
+    /// parameters are used.
     pub(crate) fn with_backward(
         mut self,
         bound: Bound<'_, T>,
         outputs: &[ValueId],
         learns: impl Fn(usize) -> bool,
         input_gradients: bool,
-    ) -> Self {
+    ) -> Option<Self> {
         let graph = bound.graph;
         let plan = BackwardPlan::new(graph, outputs, &self.runs, learns, input_gradients);
         let shared = plan.steps.iter().filter(|step| step.adds_to_gradients);
         let lens = shared.map(|step| bound.layout.trainable_range(graph.nodes[step.node].block).len());
-        let apart = vec![T::zero(); lens.max().unwrap_or(0)];
-        let gradients = plan.lens.iter().map(|len| Aligned::new(len * self.batch)).collect();
+        let apart = zeros(lens.max().unwrap_or(0))?;
+        let gradients = plan.lens.iter().map(|len| Aligned::try_new(len.checked_mul(self.batch)?));
+        let gradients = gradients.collect::<Option<_>>()?;
         self.backward = Some(BackwardMemory { plan, gradients, apart });
-        self
+        Some(self)
     }
 
     /// The largest batch there is room for.
@@ -240,14 +232,8 @@ impl<T: Scalar> Executor<T> {
             let len = bound.graph.shape(value).len(batch);
             let memory = Memory { inputs: io.inputs, before: &self.buffers, after: &[], gap: false };
             output[..len].copy_from_slice(
-                Tensors {
-                    values: &[value],
-                    shapes: &bound.graph.shapes,
-                    places: &self.places.of_value,
-                    memory,
-                    batch,
-                }
-                .slice(),
+                Tensors { values: &[value], shapes: &bound.graph.shapes, places: &self.places.of_value, memory, batch }
+                    .slice(),
             );
         }
     }
@@ -399,8 +385,8 @@ pub(crate) fn fits_into_memory<T: Scalar>(op: &dyn crate::layers::Op<T>, outputs
     let Scratch { values, indices } = op.scratch(1, Phase::Training);
     let outputs = outputs.iter().fold(0_usize, |sum, shape| sum.saturating_add(shape.len(1)));
     let mut probe: (Vec<T>, Vec<u32>) = Default::default();
-    let fits = probe.0.try_reserve_exact(outputs.saturating_add(values)).is_ok()
-        && probe.1.try_reserve_exact(indices).is_ok();
+    let fits =
+        probe.0.try_reserve_exact(outputs.saturating_add(values)).is_ok() && probe.1.try_reserve_exact(indices).is_ok();
     // the optimiser drops an allocation that nobody reads
     std::hint::black_box(&probe);
     fits

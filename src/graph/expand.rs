@@ -6,9 +6,7 @@ use std::sync::Arc;
 
 use super::{Graph, LayoutBuilder, Node, ValueId};
 use crate::error::{Error, Result, shape_text};
-use crate::layers::{
-    Activation, BatchShape, Computation, Endpoint, GivenValues, Layer, Network, ParameterSpec, Plan,
-};
+use crate::layers::{Activation, BatchShape, Computation, Endpoint, GivenValues, Layer, Network, ParameterSpec, Plan};
 use crate::scalar::Scalar;
 use crate::shape::elements;
 
@@ -139,13 +137,7 @@ impl<T: Scalar> Expansion<T> {
 
     /// All layers of a network applied to these values; returns its outputs. Within a layer of the name `scope`; `shared` if
     /// that has been applied before.
-    fn network(
-        &mut self,
-        network: &Network<T>,
-        inputs: &[ValueId],
-        scope: &str,
-        shared: bool,
-    ) -> Result<Vec<ValueId>> {
+    fn network(&mut self, network: &Network<T>, inputs: &[ValueId], scope: &str, shared: bool) -> Result<Vec<ValueId>> {
         let mut names = self.given_names(network, scope)?;
         // of layers that have been applied, by their identity
         let mut applied: HashMap<usize, String> = HashMap::new();
@@ -169,7 +161,8 @@ impl<T: Scalar> Expansion<T> {
             let outputs = self.layer(application.layer.as_ref(), &values, &full, shared || again)?;
             if top {
                 let shape = |&value: &ValueId| self.shapes[value].sample().to_vec();
-                let reshapes = outputs.iter().all(|&output| values.iter().any(|&v| self.roots[v] == self.roots[output]));
+                let reshapes =
+                    outputs.iter().all(|&output| values.iter().any(|&v| self.roots[v] == self.roots[output]));
                 self.layers.push(ExpandedLayer {
                     name: full,
                     inputs: values.iter().map(shape).collect(),
@@ -214,8 +207,7 @@ impl<T: Scalar> Expansion<T> {
         let plan = layer.plan(&samples).map_err(|error| error.in_layer(name))?;
         for output in &plan.outputs {
             if output.contains(&0) {
-                let message =
-                    format!("puts out samples of shape {}, expected sizes of at least 1", shape_text(output));
+                let message = format!("puts out samples of shape {}, expected sizes of at least 1", shape_text(output));
                 return Err(Error::layer(name, message));
             }
             elements(output).ok_or_else(|| Error::TooLarge { owner: name.to_owned(), what: "the output" })?;
@@ -251,7 +243,9 @@ impl<T: Scalar> Expansion<T> {
                 });
                 match plan.activation {
                     Activation::Linear => Ok(outputs),
-                    activation => outputs.into_iter().map(|output| self.activation(activation, output, random)).collect(),
+                    activation => {
+                        outputs.into_iter().map(|output| self.activation(activation, output, random)).collect()
+                    }
                 }
             }
         }
@@ -301,7 +295,8 @@ impl<T: Scalar> Expansion<T> {
             known.sort_unstable();
             planned.sort_unstable();
             if known != planned {
-                let message = "is shared, but would have parameters of other shapes for these inputs than for the first";
+                let message =
+                    "is shared, but would have parameters of other shapes for these inputs than for the first";
                 return Err(Error::layer(name, message));
             }
             return Ok(block);

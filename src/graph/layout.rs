@@ -82,10 +82,11 @@ impl LayoutBuilder {
     pub(crate) fn finish(self) -> Layout {
         let Self { trainable: mut entries, state, mut blocks, lens } = self;
         let (count, trainable) = (entries.len(), lens[0]);
-        entries.extend(state.into_iter().map(|entry| Entry {
-            range: entry.range.start + trainable..entry.range.end + trainable,
-            ..entry
-        }));
+        entries.extend(
+            state
+                .into_iter()
+                .map(|entry| Entry { range: entry.range.start + trainable..entry.range.end + trainable, ..entry }),
+        );
         for [_, state] in &mut blocks {
             *state = state.start + count..state.end + count;
         }

@@ -95,8 +95,10 @@ pub trait Layer<T: Scalar = f32>: Any + Debug + Send + Sync {
 /// - `backward` gets the same `x`, `y` and scratch that `forward` had, so nothing needs to be kept elsewhere.
 /// - A training pass writes all of `next_state`, which takes the place of `state` only when the step has succeeded.
 /// - Results must not depend on the number of threads. A sample's output and its `dx` must not depend on the rest of its
-///   batch, not even where that is NaN; an op that must, such as batch normalization in training, says so by
+///   batch, not even where that is NaN or infinite; an op that must, such as batch normalization in training, says so by
 ///   [`Plan::mixes_samples`].
+/// - NaN comes out: an element of `x` that is NaN makes every output NaN that it can change, and an element of `dy`
+///   every element of `dx` and of the gradients. A step that goes wrong would not be noticed otherwise.
 pub trait Op<T: Scalar = f32>: Any + Debug + Send + Sync {
     /// Returns the sizes of the working memory for a batch. They must not shrink when the batch grows. None by default.
     fn scratch(&self, batch: usize, phase: Phase) -> Scratch {
@@ -310,6 +312,13 @@ pub struct Scratch {
     pub values: usize,
     /// Indices.
     pub indices: usize,
+}
+
+impl Scratch {
+    /// As much as either asks for.
+    pub(crate) fn or_more(self, other: Self) -> Self {
+        Self { values: self.values.max(other.values), indices: self.indices.max(other.indices) }
+    }
 }
 
 /// Returns a type's name without modules and parameters: `Residual` of `my::Residual<other::Inner>`.

@@ -216,10 +216,8 @@ impl<T: Scalar> Network<T> {
                 }
             }
         }
-        let places: Vec<usize> = needed
-            .iter()
-            .scan(0, |next, &needed| Some(std::mem::replace(next, *next + usize::from(needed))))
-            .collect();
+        let places: Vec<usize> =
+            needed.iter().scan(0, |next, &needed| Some(std::mem::replace(next, *next + usize::from(needed)))).collect();
         let moved = |endpoint: &Endpoint| match *endpoint {
             Endpoint::Output { application, index } => Endpoint::Output { application: places[application], index },
             other => other,

@@ -35,7 +35,8 @@ pub(crate) use targets::check_class_targets;
 /// A loss: compares what a model puts out with what it should, and gives the gradient.
 ///
 /// Each sample has a loss of its own; the loss of a batch is their mean, Σ wᵢ·lᵢ / B for B samples of weight wᵢ (1 unless
-/// given), as in Keras. `evaluate` allocates nothing and gives the same bits for any number of threads.
+/// given), as in Keras. `evaluate` allocates nothing and gives the same bits for any number of threads. A sample whose
+/// output is NaN has the loss NaN, and no other sample's loss or gradient depends on it.
 ///
 /// [`check_loss`](crate::testing::check_loss) holds a loss to it.
 ///

@@ -4,12 +4,12 @@ use std::fmt;
 
 use ndarray::{Array1, Array2, ArrayViewD, Axis};
 
+use super::class_counts::ClassCounts;
 use super::{largest, samples};
 use crate::data::TargetsView;
 use crate::error::{Error, Result};
+use crate::kernels::aligned::zeros;
 use crate::losses::check_class_targets;
-use crate::model::State;
-use crate::model::state::{counts, invalid};
 use crate::scalar::Scalar;
 
 /// Counts of samples by true and predicted class.
@@ -70,7 +70,8 @@ impl ConfusionMatrix {
     /// [`Error::InputShape`] if predictions are not `[batch, classes]`; [`Error::ArrayShape`] if there were another number of
     /// classes before; [`Error::Targets`] for targets that are neither class indices nor rows of that many values;
     /// [`Error::LabelOutOfRange`] for a class that does not exist; [`Error::LengthMismatch`] if predictions and targets are
-    /// not equally many. Nothing has been counted then.
+    /// not equally many; [`Error::TooLarge`] if there is no memory for a count of each pair of classes. Nothing has been
+    /// counted then.
     pub fn add<T: Scalar>(&mut self, predictions: ArrayViewD<'_, T>, targets: &TargetsView<'_, T>) -> Result<()> {
         check_class_targets("confusion_matrix", predictions.shape().get(1..).unwrap_or(&[]), targets)?;
         let &[batch, classes] = predictions.shape() else { unreachable!("an output [classes] has one axis more") };
@@ -84,37 +85,21 @@ impl ConfusionMatrix {
                 expected: format!("[samples, {}] as before", self.classes()),
             });
         }
-        self.count(&predictions, targets);
-        Ok(())
-    }
-
-    /// Counts a batch that has been checked. Where it has another number of classes, it begins anew.
-    pub(super) fn count<T: Scalar>(&mut self, predictions: &ArrayViewD<'_, T>, targets: &TargetsView<'_, T>) {
-        let classes = predictions.shape()[1];
-        if self.classes() != classes {
-            *self = Self { counts: Array2::zeros((classes, classes)), undecided: Array1::zeros(classes) };
+        if self.classes() == 0 {
+            let counts = classes.checked_mul(classes).and_then(zeros).ok_or_else(|| Error::TooLarge {
+                owner: "confusion_matrix".to_owned(),
+                what: "the count of each pair of classes",
+            })?;
+            self.counts = Array2::from_shape_vec((classes, classes), counts).expect("as many as there are pairs");
+            self.undecided = Array1::zeros(classes);
         }
-        for (prediction, class) in samples(predictions, targets) {
+        for (prediction, class) in samples(&predictions, targets) {
             match (class, largest(prediction)) {
                 (Some(class), Some(predicted)) => self.counts[[class, predicted]] += 1,
                 (Some(class), None) => self.undecided[class] += 1,
                 (None, _) => {}
             }
         }
-    }
-
-    /// What was counted.
-    pub(super) fn state(&self) -> State {
-        State::new().with("counts", counts(&self.counts)).with("undecided", counts(&self.undecided))
-    }
-
-    /// Counts on from a state.
-    pub(super) fn restore(&mut self, state: &State) -> Result<()> {
-        let (counts, undecided) = (state.counts("counts")?, state.counts("undecided")?);
-        let classes = undecided.len();
-        let counts = Array2::from_shape_vec((classes, classes), counts);
-        let counts = counts.map_err(|_| invalid("counts", "of another shape", "one for each pair of classes"))?;
-        *self = Self { counts, undecided: undecided.into() };
         Ok(())
     }
 
@@ -141,46 +126,27 @@ impl ConfusionMatrix {
 
     /// Of each class, which share of the samples predicted to be of it are of it.
     pub fn precision(&self) -> Array1<f64> {
-        self.per_class(|class| ratio(self.right(class), self.predicted(class)))
+        self.of_classes().per_class(ClassCounts::PRECISION)
     }
 
     /// Of each class, which share of its samples were predicted to be of it.
     pub fn recall(&self) -> Array1<f64> {
-        self.per_class(|class| ratio(self.right(class), self.actual(class)))
+        self.of_classes().per_class(ClassCounts::RECALL)
     }
 
     /// Of each class, the harmonic mean of precision and recall.
     pub fn f1(&self) -> Array1<f64> {
-        self.per_class(|class| ratio(2 * self.right(class), self.predicted(class) + self.actual(class)))
+        self.of_classes().per_class(ClassCounts::F1)
     }
 
-    /// The mean over all classes that were seen, as targets or as predictions; NaN if there are none.
-    pub(super) fn macro_average(&self, per_class: &Array1<f64>) -> f64 {
-        let seen = |&class: &usize| self.predicted(class) + self.actual(class) > 0;
-        let (sum, count) =
-            (0..self.classes()).filter(seen).fold((0.0, 0), |(s, n), class| (s + per_class[class], n + 1));
-        sum / f64::from(count)
+    /// What the classes have each by themselves.
+    fn of_classes(&self) -> ClassCounts {
+        ClassCounts {
+            right: self.counts.diag().to_vec(),
+            predicted: self.counts.sum_axis(Axis(0)).to_vec(),
+            actual: (self.counts.sum_axis(Axis(1)) + &self.undecided).to_vec(),
+        }
     }
-
-    fn per_class(&self, value: impl Fn(usize) -> f64) -> Array1<f64> {
-        (0..self.classes()).map(value).collect()
-    }
-
-    fn right(&self, class: usize) -> u64 {
-        self.counts[[class, class]]
-    }
-
-    fn predicted(&self, class: usize) -> u64 {
-        self.counts.index_axis(Axis(1), class).sum()
-    }
-
-    fn actual(&self, class: usize) -> u64 {
-        self.counts.index_axis(Axis(0), class).sum() + self.undecided[class]
-    }
-}
-
-fn ratio(part: u64, whole: u64) -> f64 {
-    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }
 
 /// A table with a row for each true class and a column for each predicted one; a last column `NaN` only where it is needed.
@@ -252,7 +218,7 @@ mod tests {
         assert_eq!(matrix.counts(), array![[1, 1], [0, 1]]);
         matrix.reset();
         assert_eq!(matrix.counts(), Array2::<u64>::zeros((2, 2)));
-        assert!(matrix.macro_average(&matrix.f1()).is_nan());
+        assert_eq!(matrix.f1(), array![0.0, 0.0]);
     }
 
     #[test]
@@ -279,6 +245,17 @@ mod tests {
             "true \\ predicted    0    1\n               0    1    1\n               1    0 1134"
         );
         assert_eq!(ConfusionMatrix::new().to_string(), "true \\ predicted");
+    }
+
+    #[test]
+    fn more_pairs_of_classes_than_there_is_memory_for() {
+        let (mut matrix, classes) = (ConfusionMatrix::new(), array![0, 1]);
+        let predictions = predicting(&[0, 1], 10_000_000);
+        let error = matrix.add(predictions.view().into_dyn(), &TargetsView::Classes(classes.view())).unwrap_err();
+        let expected = "confusion_matrix: the count of each pair of classes would have more elements than fit into memory; use \
+                        fewer";
+        assert_eq!(error.to_string(), expected);
+        assert_eq!(matrix, ConfusionMatrix::new());
     }
 
     #[test]

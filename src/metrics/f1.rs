@@ -1,13 +1,6 @@
 //! Precision and recall in one figure.
 
-use ndarray::{Array1, ArrayViewD};
-
-use super::{ConfusionMatrix, Metric};
-use crate::data::TargetsView;
-use crate::error::Result;
-use crate::losses::check_class_targets;
-use crate::model::State;
-use crate::scalar::Scalar;
+use super::class_counts::{ClassCounts, macro_averaged};
 
 /// The harmonic mean of [`Precision`](super::Precision) and [`Recall`](super::Recall), for each class.
 ///
@@ -50,56 +43,17 @@ use crate::scalar::Scalar;
 #[doc(alias = "F1Score")]
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct F1 {
-    matrix: ConfusionMatrix,
+    counts: ClassCounts,
 }
 
-impl F1 {
-    /// One that has seen nothing.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// The value for each class by itself; empty before the first update.
-    pub fn per_class(&self) -> Array1<f64> {
-        self.matrix.f1()
-    }
-}
-
-impl<T: Scalar> Metric<T> for F1 {
-    fn name(&self) -> &str {
-        "f1_score"
-    }
-
-    fn check(&self, output: &[usize], targets: &TargetsView<'_, T>) -> Result<()> {
-        check_class_targets("f1_score", output, targets)
-    }
-
-    fn reset(&mut self) {
-        self.matrix.reset();
-    }
-
-    fn update(&mut self, predictions: ArrayViewD<'_, T>, targets: &TargetsView<'_, T>) {
-        self.matrix.count(&predictions, targets);
-    }
-
-    fn value(&self) -> f64 {
-        self.matrix.macro_average(&self.per_class())
-    }
-
-    fn state(&self) -> Option<State> {
-        Some(self.matrix.state())
-    }
-
-    fn restore(&mut self, state: &State) -> Result<()> {
-        self.matrix.restore(state)
-    }
-}
+macro_averaged!(F1, "f1_score", F1);
 
 #[cfg(test)]
 mod tests {
     use ndarray::array;
 
     use super::*;
+    use crate::metrics::Metric;
     use crate::metrics::testing::{predicting, value};
 
     // The example of scikit-learn's documentation, cut into two batches.
@@ -131,5 +85,15 @@ mod tests {
         Metric::<f32>::reset(&mut metric);
         assert!(value(&mut metric, &[]).is_nan());
         assert_eq!(value(&mut metric, &[(predicting(&[1], 3), array![2_usize].into())]), 0.0);
+    }
+
+    #[test]
+    fn a_million_classes() {
+        let batch = (predicting(&[0, 1, 999_999], 1_000_000), array![0_usize, 0, 999_999].into());
+        approx::assert_relative_eq!(
+            value(&mut F1::new(), &[batch]),
+            (2.0 / 3.0 + 0.0 + 1.0) / 3.0,
+            max_relative = 1e-15
+        );
     }
 }

@@ -17,6 +17,7 @@
 //! ```
 
 mod accuracy;
+mod class_counts;
 mod confusion_matrix;
 mod f1;
 mod precision;
@@ -87,7 +88,8 @@ pub use top_k_accuracy::TopKAccuracy;
 /// assert_eq!(Metric::<f64>::value(&metric), 0.5);
 /// ```
 pub trait Metric<T: Scalar = f32>: Debug + Send {
-    /// Its name, which is also its column in a history.
+    /// Its name, which is also its column in a history: none of those that a history has of its own, which are `loss`,
+    /// `epoch`, `seconds` and all that begin with `val_`.
     fn name(&self) -> &str;
 
     /// Checks the targets against the model's output shape (without the batch axis), before anything is computed. By

@@ -1,13 +1,6 @@
 //! How far predictions of a class can be trusted.
 
-use ndarray::{Array1, ArrayViewD};
-
-use super::{ConfusionMatrix, Metric};
-use crate::data::TargetsView;
-use crate::error::Result;
-use crate::losses::check_class_targets;
-use crate::model::State;
-use crate::scalar::Scalar;
+use super::class_counts::{ClassCounts, macro_averaged};
 
 /// Which share of the samples predicted to be of a class are of that class.
 ///
@@ -49,56 +42,17 @@ use crate::scalar::Scalar;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Precision {
-    matrix: ConfusionMatrix,
+    counts: ClassCounts,
 }
 
-impl Precision {
-    /// One that has seen nothing.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// The value for each class by itself; empty before the first update.
-    pub fn per_class(&self) -> Array1<f64> {
-        self.matrix.precision()
-    }
-}
-
-impl<T: Scalar> Metric<T> for Precision {
-    fn name(&self) -> &str {
-        "precision"
-    }
-
-    fn check(&self, output: &[usize], targets: &TargetsView<'_, T>) -> Result<()> {
-        check_class_targets("precision", output, targets)
-    }
-
-    fn reset(&mut self) {
-        self.matrix.reset();
-    }
-
-    fn update(&mut self, predictions: ArrayViewD<'_, T>, targets: &TargetsView<'_, T>) {
-        self.matrix.count(&predictions, targets);
-    }
-
-    fn value(&self) -> f64 {
-        self.matrix.macro_average(&self.per_class())
-    }
-
-    fn state(&self) -> Option<State> {
-        Some(self.matrix.state())
-    }
-
-    fn restore(&mut self, state: &State) -> Result<()> {
-        self.matrix.restore(state)
-    }
-}
+macro_averaged!(Precision, "precision", PRECISION);
 
 #[cfg(test)]
 mod tests {
     use ndarray::array;
 
     use super::*;
+    use crate::metrics::Metric;
     use crate::metrics::testing::{predicting, value};
 
     // The example of scikit-learn's documentation, cut into two batches.

@@ -7,9 +7,9 @@ use ndarray::{Axis, Slice};
 
 use super::gather::slice_targets;
 use super::model::Model;
+use super::predictor::Predictor;
 use super::state::State;
 use super::trainer::{Trainer, check_names, in_pool};
-use super::predictor::Predictor;
 use super::workspace::{finish_softmax, mean};
 use crate::data::{Batches, Dataset};
 use crate::error::{Error, Result};
@@ -77,7 +77,7 @@ impl<T: Scalar> Trainer<T> {
     pub(crate) fn evaluate_data(&mut self, data: &Dataset<T>) -> Result<Evaluation> {
         self.check_model()?;
         self.check("evaluate", data.inputs().shape(), &data.targets().view())?;
-        let counted = if self.in_epoch { self.metric_states()? } else { vec![] };
+        let counted = if self.in_epoch && self.is_in_fit() { self.metric_states()? } else { vec![] };
         let evaluation = self.evaluate_samples(data, 0..data.len(), None);
         self.restore_metrics(&counted)?;
         evaluation
@@ -135,15 +135,12 @@ impl<T: Scalar> Trainer<T> {
         samples: Range<usize>,
         weights: Option<&[T]>,
     ) -> Result<Evaluation> {
-        let mut metrics = std::mem::take(&mut self.metrics);
+        let Self { model, loss, metrics, .. } = self;
         let mut borrowed: Vec<&mut dyn Metric<T>> = vec![];
-        for metric in &mut metrics {
+        for metric in metrics {
             borrowed.push(metric.as_mut());
         }
-        let (model, loss) = (&self.model, self.loss.as_ref());
-        let evaluation = in_pool(|| evaluate_batches(model, loss, data, samples, weights, &mut borrowed));
-        self.metrics = metrics;
-        evaluation
+        in_pool(|| evaluate_batches(model, loss.as_ref(), data, samples, weights, &mut borrowed))
     }
 }
 

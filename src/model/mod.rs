@@ -38,15 +38,15 @@ pub use evaluation::Evaluation;
 pub(crate) use fit::Validation;
 
 pub use fit::{Fit, NonFiniteLoss, Verbosity};
+pub use functional::Functional;
 pub use history::History;
 #[cfg(feature = "plot")]
 pub(crate) use history::write;
 pub(crate) use history::{csv_header, csv_line};
-pub use functional::Functional;
 pub use model::{Model, NamedLayer};
+pub(crate) use planned::Planned;
 pub use predictor::Predictor;
 pub use sequential::Sequential;
-pub(crate) use planned::Planned;
 
 pub use crate::graph::Layout;
 pub use crate::layers::{Block, BlockMut, Entry};
@@ -56,3 +56,4 @@ pub use summary::Summary;
 pub(crate) use summary::thousands;
 pub use timing::{LayerTime, LayerTimes};
 pub use trainer::Trainer;
+pub(crate) use trainer::check_names;

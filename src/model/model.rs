@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use ndarray::{Array1, ArrayD, ArrayRef, ArrayView, ArrayViewD, ArrayViewMutD, Axis, Dimension, IxDyn};
 
-use super::planned::{Planned, zeros};
+use super::planned::Planned;
 use super::predictor::Predictor;
 use super::summary::Summary;
 use super::trainer::Trainer;
 use crate::error::{Error, Result, shape_text};
 use crate::graph::{Bound, Graph, Layout};
+use crate::kernels::aligned::zeros;
 #[cfg(any(feature = "safetensors", feature = "keras"))]
 use crate::layers::Entry;
 use crate::layers::{BatchShape, Layer, Network};

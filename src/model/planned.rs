@@ -8,6 +8,7 @@ use crate::graph::executor::fits_into_memory;
 use crate::graph::expand::{Expanded, Requested, expand};
 use crate::graph::fuse::fuse;
 use crate::graph::{Graph, Layout};
+use crate::kernels::aligned::zeros;
 use crate::layers::{Network, Role};
 use crate::random::{Purpose, generator};
 use crate::scalar::Scalar;
@@ -105,12 +106,4 @@ impl<T: Scalar> Planned<T> {
         let Self { network, layers, graph, layout, .. } = self;
         Model { network, layers, graph, layout, values, seed, identity: Arc::new(()) }
     }
-}
-
-/// As many zeros, if there is memory for them: `vec![T::zero(); n]` would end the program.
-pub(super) fn zeros<T: Scalar>(len: usize) -> Option<Vec<T>> {
-    let mut values = vec![];
-    values.try_reserve_exact(len).ok()?;
-    values.resize(len, T::zero());
-    Some(values)
 }

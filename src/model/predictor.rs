@@ -76,7 +76,9 @@ impl<T: Scalar, M: Deref<Target = Model<T>>> Predictor<T, M> {
     /// One that computes up to other values than the model's outputs, each with as many elements.
     pub(crate) fn up_to(model: M, heads: &Heads, batch: usize) -> Self {
         let (bound, outputs, runs) = (model.bound(), &heads.values[..], &heads.runs[..]);
-        let mut executor = Executor::new(bound, Purpose { batch, phase: Phase::Inference, outputs, runs });
+        let executor = Executor::new(bound, Purpose { batch, phase: Phase::Inference, outputs, runs });
+        let mut executor =
+            executor.expect("one sample was found to fit when the model was built, and the batch has been limited");
         executor.prepare(bound);
         let copy = Aligned::new(model.batch_shapes().0.len(batch));
         Self { model, batch, executor, copy }
@@ -93,11 +95,7 @@ impl<T: Scalar, M: Deref<Target = Model<T>>> Predictor<T, M> {
     ///
     /// [`Error::ArrayShape`] if `x` or `y` are not of the model's shapes, [`Error::LengthMismatch`] if they are not
     /// equally many.
-    pub fn predict_into<D: Dimension, E: Dimension>(
-        &mut self,
-        x: &ArrayRef<T, D>,
-        y: &mut ArrayRef<T, E>,
-    ) -> Result<()>
+    pub fn predict_into<D: Dimension, E: Dimension>(&mut self, x: &ArrayRef<T, D>, y: &mut ArrayRef<T, E>) -> Result<()>
     where
         M: Send,
     {

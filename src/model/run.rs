@@ -1,5 +1,6 @@
 //! The training loop: epochs of batches, and who is told about them.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -39,7 +40,7 @@ struct AtWork<'t, T: Scalar>(&'t mut Trainer<T>);
 
 impl<T: Scalar> Drop for AtWork<'_, T> {
     fn drop(&mut self) {
-        (self.0.in_fit, self.0.in_epoch) = (false, false);
+        self.0.in_epoch = false;
         #[cfg(feature = "safetensors")]
         self.0.requests.clear();
     }
@@ -78,7 +79,7 @@ impl<T: Scalar> Trainer<T> {
         fit: &Fit<'_, T>,
         callbacks: &mut [&mut dyn Callback<T>],
     ) -> Result<History> {
-        if self.in_fit {
+        if self.is_in_fit() {
             let expected = "a call when this one has returned: a run cannot begin within another";
             return Err(Error::invalid_parameter("trainer", "fit", "called in a callback", expected));
         }
@@ -100,8 +101,9 @@ impl<T: Scalar> Trainer<T> {
         let run = Run { data, fit, samples, weights: weights(data, fit, self.model.output_shape())? };
         let mut callbacks = Callbacks { progress: Progress::new(fit.verbosity), others: callbacks };
         self.check_resumed(run.epochs(), &callbacks)?;
-        self.ensure_workspace(fit.batch_size.min(samples));
-        self.in_fit = true;
+        self.ensure_workspace("fit", fit.batch_size.min(samples))?;
+        let running = Arc::new(());
+        self.running = Arc::downgrade(&running);
         let trainer = AtWork(self);
         // the whole run within the thread pool: each step's tasks start without waking threads up from outside
         in_pool(|| trainer.0.run_epochs(&run, &mut callbacks))
@@ -138,8 +140,9 @@ impl<T: Scalar> Trainer<T> {
         let Position { epoch, batch, .. } = state.position;
         let begin = TrainBegin { epochs: fit.epochs, batches, samples, figures: &figures, epoch, batch, state: None };
         let learning_rate = self.optimizer().learning_rate();
+        let running = self.running();
         let begun = self.begin(run, callbacks, &begin, &state);
-        if begun.is_err() {
+        if begun.is_err() && self.check_running(&running).is_ok() {
             // who mends it can still go on
             self.resumed = resumed;
             self.optimizer_mut().set_learning_rate(learning_rate);
@@ -176,16 +179,14 @@ impl<T: Scalar> Trainer<T> {
             let epoch = position.epoch;
             position.history.push(epoch, seconds, &values);
             let end = EpochEnd { epoch, epochs: fit.epochs, seconds, values: &values };
-            let told = callbacks.each(|callback| callback.epoch_end(self, &end))?;
-            self.check_model()?;
+            let told = self.tell(callbacks, |callback, trainer| callback.epoch_end(trainer, &end))?;
             position.stopped |= told == Control::Stop;
             self.write_requested(run, &position, callbacks, interrupted)?;
             if told == Control::Stop || stopped == Control::Stop {
                 break;
             }
         }
-        callbacks.each(|callback| callback.train_end(self).map(Control::from))?;
-        self.check_model()?;
+        self.tell(callbacks, |callback, trainer| callback.train_end(trainer).map(Control::from))?;
         self.write_requested(run, &position, callbacks, None)?;
         Ok(position.history)
     }
@@ -203,6 +204,22 @@ impl<T: Scalar> Trainer<T> {
         self.optimizer().check()?;
         self.restore_metrics(&resumed.metrics)?;
         self.write_requested(run, &resumed.position, callbacks, None)
+    }
+
+    /// Tells all callbacks, each of which must leave the trainer, and a model that fits it.
+    fn tell(
+        &mut self,
+        callbacks: &mut Callbacks<'_, '_, T>,
+        mut tell: impl FnMut(&mut dyn Callback<T>, &mut Self) -> Result<Control>,
+    ) -> Result<Control> {
+        let running = self.running();
+        let told = callbacks.each(|callback| {
+            let told = tell(callback, self)?;
+            self.check_running(&running)?;
+            Ok(told)
+        })?;
+        self.check_model()?;
+        Ok(told)
     }
 
     /// The names of what each epoch brings.
@@ -248,8 +265,7 @@ impl<T: Scalar> Trainer<T> {
             position.seen += indices.len();
             let (samples, mean_loss) = (position.seen, position.loss_sum / position.seen as f64);
             let end = BatchEnd { epoch, batch: batch + 1, batches: count, samples, loss, mean_loss };
-            let told = callbacks.each(|callback| callback.batch_end(self, &end))?;
-            self.check_model()?;
+            let told = self.tell(callbacks, |callback, trainer| callback.batch_end(trainer, &end))?;
             position.stopped = !loss.is_finite() && run.fit.non_finite_loss == NonFiniteLoss::Stop;
             self.write_requested(run, position, callbacks, None)?;
             let flagged = run.fit.stop_flag.as_ref().is_some_and(|flag| flag.load(Ordering::Relaxed));
@@ -368,7 +384,6 @@ fn weights<T: Scalar>(data: &Dataset<T>, fit: &Fit<'_, T>, output: &[usize]) -> 
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::atomic::AtomicBool;
 
     use approx::assert_relative_eq;

@@ -72,7 +72,8 @@ impl<T: Scalar> Layer<T> for Model<T> {
 
     fn plan(&self, inputs: &[&[usize]]) -> Result<Plan<T>> {
         if !self.input_shapes().eq(inputs.iter().copied()) {
-            let shapes = |shapes: &mut dyn Iterator<Item = &[usize]>| shapes.map(shape_text).collect::<Vec<_>>().join(" and ");
+            let shapes =
+                |shapes: &mut dyn Iterator<Item = &[usize]>| shapes.map(shape_text).collect::<Vec<_>>().join(" and ");
             let (got, expected) = (shapes(&mut inputs.iter().copied()), shapes(&mut self.input_shapes()));
             return Err(Error::layer("model", format!("got input samples of shape {got}, expected {expected}")));
         }

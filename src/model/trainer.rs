@@ -1,14 +1,14 @@
 //! A model in training.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use ndarray::{ArrayRef, Dimension};
 
 use super::gather::Gathered;
+use super::model::Model;
 use super::position::RunState;
 #[cfg(feature = "safetensors")]
 use super::position::{CheckpointRequest, Snapshot};
-use super::model::Model;
 #[cfg(feature = "safetensors")]
 use super::state::State;
 use super::workspace::Workspace;
@@ -57,8 +57,8 @@ pub struct Trainer<T: Scalar = f32> {
     compiled: Compiled,
     /// The run that a checkpoint brought back, until `fit` goes on with it.
     pub(super) resumed: Option<RunState>,
-    /// Whether `fit` is at work, so that callbacks are told.
-    pub(super) in_fit: bool,
+    /// The call of `fit` that is at work, as long as there is one.
+    pub(super) running: Weak<()>,
     /// Whether metrics have counted a part of an epoch.
     pub(super) in_epoch: bool,
     #[cfg(feature = "safetensors")]
@@ -95,7 +95,7 @@ impl<T: Scalar> Trainer<T> {
             step: 0,
             epoch: 0,
             resumed: None,
-            in_fit: false,
+            running: Weak::new(),
             in_epoch: false,
             #[cfg(feature = "safetensors")]
             requests: vec![],
@@ -191,7 +191,7 @@ impl<T: Scalar> Trainer<T> {
         let targets = targets.into().for_output(self.model.output_shape());
         let batch = self.check("train_step", x.shape(), &targets)?;
         let x = x.view().into_dyn();
-        self.ensure_workspace(batch);
+        self.ensure_workspace("train_step", batch)?;
         in_pool(|| {
             let workspace = self.workspace.as_mut().expect("just ensured");
             let input = workspace.input_mut(&self.model);
@@ -227,6 +227,25 @@ impl<T: Scalar> Trainer<T> {
         value
     }
 
+    /// Whether `fit` is at work, so that callbacks are told.
+    pub(crate) fn is_in_fit(&self) -> bool {
+        self.running.strong_count() > 0
+    }
+
+    /// The call of `fit` that is at work.
+    pub(crate) fn running(&self) -> Weak<()> {
+        self.running.clone()
+    }
+
+    /// Whether this is the trainer that this call of `fit` began with: a callback may have put another in its place.
+    pub(crate) fn check_running(&self, running: &Weak<()>) -> Result<()> {
+        if self.running.ptr_eq(running) {
+            return Ok(());
+        }
+        let got = "left with another trainer, which a callback has put in its place";
+        Err(Error::invalid_parameter("trainer", "fit", got, "the same one; put a model into it with model_mut"))
+    }
+
     /// Whether the model is one that the buffers fit: whoever has `model_mut` may have put another in its place.
     pub(crate) fn check_model(&mut self) -> Result<()> {
         let (model, compiled) = (&self.model, &mut self.compiled);
@@ -240,9 +259,11 @@ impl<T: Scalar> Trainer<T> {
                 "one whose shapes and parameters are those of the model that was compiled; compile the other one";
             return Err(Error::invalid_parameter("trainer", "model", "one of another architecture", expected));
         }
-        compiled.identity = model.identity().clone();
         // the layers themselves may be others, with other working memory
-        self.workspace = self.workspace.as_ref().map(|old| Workspace::new(model, self.loss.as_ref(), old.batch()));
+        if let Some(old) = &self.workspace {
+            self.workspace = Some(workspace(model, self.loss.as_ref(), "trainer", old.batch())?);
+        }
+        compiled.identity = model.identity().clone();
         Ok(())
     }
 
@@ -268,19 +289,29 @@ impl<T: Scalar> Trainer<T> {
         Ok(samples)
     }
 
-    pub(super) fn ensure_workspace(&mut self, batch: usize) {
+    /// Makes room for a batch, for `owner`.
+    pub(super) fn ensure_workspace(&mut self, owner: &str, batch: usize) -> Result<()> {
         if self.workspace.as_ref().is_none_or(|workspace| workspace.batch() < batch || !workspace.is_whole()) {
-            self.workspace = Some(Workspace::new(&self.model, self.loss.as_ref(), batch));
+            self.workspace = Some(workspace(&self.model, self.loss.as_ref(), owner, batch)?);
         }
+        Ok(())
     }
 }
 
-/// Whether figures can be told apart by the names of their metrics.
-pub(super) fn check_names<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Result<()> {
+/// The working memory of a batch, or an error where there is none.
+fn workspace<T: Scalar>(model: &Model<T>, loss: &dyn Loss<T>, owner: &str, batch: usize) -> Result<Workspace<T>> {
+    let too_large = || Error::TooLarge { owner: owner.to_owned(), what: "the working memory of a batch" };
+    Workspace::new(model, loss, batch).ok_or_else(too_large)
+}
+
+/// Whether figures can be told apart by the names of their metrics, also from those that a history has of its own.
+pub(crate) fn check_names<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Result<()> {
     for (i, name) in names.clone().enumerate() {
-        if name == "loss" || names.clone().take(i).any(|other| other == name) {
-            let expected = "names that differ from one another and from the loss";
-            return Err(Error::invalid_parameter("metrics", "name", format!("{name:?} once more"), expected));
+        let of_history = ["loss", "epoch", "seconds"].contains(&name) || name.starts_with("val_");
+        if of_history || names.clone().take(i).any(|other| other == name) {
+            let expected = "a name that no other metric has and that is none of a history's own: loss, epoch, seconds, \
+                            val_…";
+            return Err(Error::invalid_parameter("metrics", "name", format!("{name:?}"), expected));
         }
     }
     Ok(())
@@ -297,10 +328,6 @@ impl<T: Scalar> Trainer<T> {
     /// The run that a checkpoint brought back and that `fit` has not gone on with yet.
     pub(crate) fn resumed(&self) -> Option<&RunState> {
         self.resumed.as_ref()
-    }
-
-    pub(crate) fn is_in_fit(&self) -> bool {
-        self.in_fit
     }
 
     pub(crate) fn push_request(&mut self, request: CheckpointRequest) {

@@ -6,6 +6,7 @@ use super::model::Model;
 use crate::data::TargetsView;
 use crate::graph::executor::{Executor, Io, Purpose, TrainingPass};
 use crate::graph::heads::Heads;
+use crate::kernels::aligned::zeros;
 use crate::layers::Phase;
 use crate::losses::{Loss, LossPass};
 use crate::random::layer_number;
@@ -28,15 +29,16 @@ pub(crate) fn finish_softmax<T: Scalar>(model: &Model<T>, logits: &mut [T]) {
 }
 
 impl<T: Scalar> Workspace<T> {
-    pub(crate) fn new(model: &Model<T>, loss: &dyn Loss<T>, batch: usize) -> Self {
+    /// The memory for a batch, if there is as much.
+    pub(crate) fn new(model: &Model<T>, loss: &dyn Loss<T>, batch: usize) -> Option<Self> {
         let bound = model.bound();
         let heads = Heads::new(bound.graph, |_| loss.fuses_softmax());
         let (outputs, runs) = (&heads.values[..], &heads.runs[..]);
-        let executor = Executor::new(bound, Purpose { batch, phase: Phase::Training, outputs, runs });
+        let executor = Executor::new(bound, Purpose { batch, phase: Phase::Training, outputs, runs })?;
         let learns = |block| !bound.layout.trainable_range(block).is_empty();
-        let executor = executor.with_backward(bound, outputs, learns, false);
-        let next_state = vec![T::zero(); bound.layout.len() - bound.layout.trainable_len()];
-        Self { executor, losses: vec![T::zero(); batch], next_state, heads }
+        let executor = executor.with_backward(bound, outputs, learns, false)?;
+        let next_state = zeros(bound.layout.len() - bound.layout.trainable_len())?;
+        Some(Self { executor, losses: zeros(batch)?, next_state, heads })
     }
 
     /// The largest batch it has room for.

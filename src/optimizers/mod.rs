@@ -34,6 +34,8 @@ use crate::scalar::Scalar;
 pub use adam::Adam;
 pub(crate) use pass::step;
 pub use rmsprop::RMSprop;
+#[cfg(test)]
+pub(crate) use settings::check_non_negative;
 pub use sgd::SGD;
 
 /// An optimizer: changes each parameter by its gradient and by what it remembers of earlier ones.
@@ -41,7 +43,8 @@ pub use sgd::SGD;
 /// What it remembers lies in *slots*, buffers of the parameters' layout that start at zero and that the trainer keeps.
 /// The trainer cuts all buffers into pieces at the same places and calls [`update`](Self::update) on them in parallel,
 /// so an update is elementwise: parameter i may depend on gradient i and on element i of each slot. A gradient that is
-/// NaN makes its own parameter NaN, and no other. With a learning rate of 0 no parameter moves.
+/// NaN makes its own parameter NaN, and no other. With a learning rate of 0 no parameter moves;
+/// [`check`](Self::check) refuses one that is negative, infinite or NaN.
 ///
 /// [`check_optimizer`](crate::testing::check_optimizer) holds an optimizer to it.
 ///
@@ -68,10 +71,11 @@ pub use sgd::SGD;
 ///     }
 ///
 ///     fn check(&self) -> Result<()> {
-///         if self.learning_rate >= 0.0 {
+///         if self.learning_rate >= 0.0 && self.learning_rate.is_finite() {
 ///             return Ok(());
 ///         }
-///         Err(Error::invalid_parameter("SignDescent", "learning_rate", self.learning_rate, "a number of at least 0"))
+///         let expected = "a finite number of at least 0";
+///         Err(Error::invalid_parameter("SignDescent", "learning_rate", self.learning_rate, expected))
 ///     }
 ///
 ///     fn learning_rate(&self) -> f64 {

@@ -13,7 +13,7 @@ pub(super) enum Convention {
 }
 
 /// For learning rates, ε, weight decay, as the model's number type has them.
-pub(super) fn check_non_negative<T: Scalar>(owner: &'static str, parameter: &'static str, value: f64) -> Result<()> {
+pub(crate) fn check_non_negative<T: Scalar>(owner: &'static str, parameter: &'static str, value: f64) -> Result<()> {
     if T::of(value).is_finite() && value >= 0.0 {
         return Ok(());
     }

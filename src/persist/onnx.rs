@@ -19,7 +19,7 @@ use super::onnx_messages::{
 use super::tensors::little_endian;
 use crate::error::{Error, Result};
 use crate::layers::Activation;
-use crate::model::{Entry, NamedLayer, Model};
+use crate::model::{Entry, Model, NamedLayer};
 use crate::scalar::Scalar;
 use crate::shape::Geometry;
 

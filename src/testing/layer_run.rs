@@ -2,7 +2,7 @@
 
 use ndarray::{ArrayViewD, ArrayViewMutD};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::executor::{Executor, Io, Purpose as ExecutorPurpose, TrainingPass};
 use crate::graph::heads::Heads;
 use crate::graph::{Bound, Graph};
@@ -53,7 +53,8 @@ impl<T: Scalar> LayerRun<T> {
     ///
     /// # Errors
     ///
-    /// Those of the layer's plan.
+    /// Those of the layer's plan; [`Error::InvalidParameter`] for a batch of 0, [`Error::TooLarge`] for one that there is no
+    /// memory for.
     pub fn new(layer: impl Layer<T>, sample: impl AsRef<[usize]>, batch: usize, seed: u64) -> Result<Self> {
         Self::with_inputs(layer, &[sample.as_ref()], batch, seed)
     }
@@ -62,8 +63,10 @@ impl<T: Scalar> LayerRun<T> {
     ///
     /// # Errors
     ///
-    /// Those of the layer's plan.
+    /// As [`new`](Self::new).
     pub fn with_inputs(layer: impl Layer<T>, samples: &[&[usize]], batch: usize, seed: u64) -> Result<Self> {
+        check_batch(batch, usize::MAX)?;
+        let owner = layer.kind().to_owned();
         let inputs: Vec<Value<T>> = samples.iter().map(|&sample| Value::with_input(sample)).collect();
         let output = Value::of(layer, &inputs);
         let planned = Planned::new(Network::between(&inputs, &[output]).with_all_outputs())?;
@@ -73,19 +76,35 @@ impl<T: Scalar> LayerRun<T> {
         let bound = Bound { graph: &graph, layout: &layout, values: &parameters };
         let (outputs, runs) = (&heads.values[..], &heads.runs[..]);
         let executor = |phase| Executor::new(bound, ExecutorPurpose { batch, phase, outputs, runs });
-        let training = || executor(Phase::Training);
+        let training = |of_inputs| executor(Phase::Training)?.with_backward(bound, outputs, |_| true, of_inputs);
         let buffers = |values: &[usize]| {
-            values.iter().map(|&value| Aligned::new(graph.shape(value).len(batch))).collect::<Vec<_>>()
+            let lens = values.iter().map(|&value| graph.shape(value).len(1).checked_mul(batch));
+            lens.map(|len| Aligned::try_new(len?)).collect::<Option<Vec<_>>>()
         };
+        let memory = || {
+            let (inputs, outputs, given_dy) =
+                (buffers(&graph.inputs)?, buffers(&graph.outputs)?, buffers(&graph.outputs)?);
+            let input_gradients = buffers(&graph.inputs)?;
+            Some((
+                inputs,
+                outputs,
+                given_dy,
+                input_gradients,
+                [training(true)?, training(false)?],
+                executor(Phase::Inference)?,
+            ))
+        };
+        let memory = memory().ok_or(Error::TooLarge { owner, what: "the working memory of a batch" })?;
+        let (inputs, outputs, given_dy, input_gradients, [training, parameters_only], inference) = memory;
         Ok(Self {
             batch,
-            inputs: buffers(&graph.inputs),
-            outputs: buffers(&graph.outputs),
-            given_dy: buffers(&graph.outputs),
-            input_gradients: buffers(&graph.inputs),
-            training: training().with_backward(bound, outputs, |_| true, true),
-            parameters_only: training().with_backward(bound, outputs, |_| true, false),
-            inference: executor(Phase::Inference),
+            inputs,
+            outputs,
+            given_dy,
+            input_gradients,
+            training,
+            parameters_only,
+            inference,
             gradients: vec![T::zero(); layout.trainable_len()],
             next_state: vec![T::zero(); layout.len() - layout.trainable_len()],
             random: 0,
@@ -104,13 +123,13 @@ impl<T: Scalar> LayerRun<T> {
     /// Goes on with this many samples, in the beginnings of the buffers there are: as a model does with the last batch of
     /// an epoch.
     ///
-    /// # Panics
+    /// # Errors
     ///
-    /// If it was not made for as many.
-    pub fn set_batch(&mut self, batch: usize) {
-        let capacity = self.training.batch();
-        assert!(batch <= capacity, "made for {capacity} samples, not for {batch}");
+    /// [`Error::InvalidParameter`] for 0, and if it was not made for as many.
+    pub fn set_batch(&mut self, batch: usize) -> Result<()> {
+        check_batch(batch, self.training.batch())?;
         self.batch = batch;
+        Ok(())
     }
 
     /// Sets the number that the next passes give to layers that draw random numbers; 0 at first.
@@ -181,11 +200,7 @@ impl<T: Scalar> LayerRun<T> {
 
     /// The largest working memory that any op of the layer asks for.
     pub(super) fn scratch(&self, batch: usize, phase: Phase) -> Scratch {
-        let sizes = self.graph.nodes.iter().map(|node| node.op.scratch(batch, phase));
-        sizes.fold(Scratch::default(), |most, size| Scratch {
-            values: most.values.max(size.values),
-            indices: most.indices.max(size.indices),
-        })
+        self.graph.nodes.iter().map(|node| node.op.scratch(batch, phase)).fold(Scratch::default(), Scratch::or_more)
     }
 
     /// Sets the inputs to these values: for each sample those of all inputs.
@@ -338,4 +353,13 @@ fn gather<T: Scalar>(batch: usize, lens: &[usize], buffers: &[Aligned<T>]) -> Ve
         }
     }
     values
+}
+
+/// Whether there can be a batch of this many samples.
+fn check_batch(batch: usize, most: usize) -> Result<()> {
+    if (1..=most).contains(&batch) {
+        return Ok(());
+    }
+    let expected = if batch == 0 { "at least 1" } else { "at most the samples that it was made for" };
+    Err(Error::invalid_parameter("LayerRun", "batch", batch, expected))
 }

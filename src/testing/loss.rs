@@ -5,7 +5,7 @@ use ndarray::{Array, ArrayD, Axis, Dimension, ShapeBuilder, Slice};
 use super::differences::{Differences, Tensor};
 use super::numbers::{Draw, Spacing, float, largest_error, no_nan, of_f64, same_bits, snake_case};
 use super::report::{Found, attempt};
-use super::threads::{few_and_many, on_one_thread};
+use super::threads::{few_and_many, on_one_thread, on_several};
 use super::{Failure, Report};
 use crate::data::Targets;
 use crate::error::shape_text;
@@ -42,6 +42,7 @@ const ELEMENTS: usize = 100;
 /// | threads | the same bits on 1 and on 4 |
 /// | any layout | the same bits for targets that are not contiguous |
 /// | weights | each loss and its gradient are multiplied by its weight, 0 among them |
+/// | NaN and infinity | a sample that is NaN, ∞ or −∞ changes no bit of the others; its loss is NaN if it is, or has one that counts |
 /// | gradient of y | that of the mean, against differences in `f64`, as [`LayerCheck`](super::LayerCheck) takes them |
 /// | f32 against f64 | losses and gradient, within 10⁻⁵ |
 /// | after Softmax | if it [fuses](Loss::fuses_softmax) a Softmax: the loss and its gradient are those of the two apart |
@@ -74,18 +75,22 @@ where
     let case = Case { y: outputs.as_standard_layout().into_owned().into_dyn(), targets: targets.into() };
     let samples = case.y.shape().first().copied().unwrap_or(0);
     assert!(samples > 0 && samples == case.targets.len(), "there must be outputs, and a target for each");
+    on_several(|| check(&loss, &case))
+}
+
+fn check<L: Loss<f32> + Loss<f64>>(loss: &L, case: &Case) -> Result<Report, Failure> {
     let samples = if case.batch() == 1 { "1 sample".to_owned() } else { format!("{} samples", case.batch()) };
     let mut report =
-        Report::new(format!("{} on {}, {samples}", Loss::<f64>::name(&loss), shape_text(&case.y.shape()[1..])));
-    let check = LossCheck { loss: &loss, from_logits: false };
-    if !report.note("targets", || case.accepted::<f32>(&loss).and(case.accepted::<f64>(&loss))) {
+        Report::new(format!("{} on {}, {samples}", Loss::<f64>::name(loss), shape_text(&case.y.shape()[1..])));
+    let check = LossCheck { loss, from_logits: false };
+    if !report.note("targets", || case.accepted::<f32>(loss).and(case.accepted::<f64>(loss))) {
         return report.finish();
     }
-    report.note("other form", || check.other_form::<f32>(&case).and(check.other_form::<f64>(&case)));
-    let logits: &[bool] = if Loss::<f64>::fuses_softmax(&loss) { &[false, true] } else { &[false] };
+    report.note("other form", || check.other_form::<f32>(case).and(check.other_form::<f64>(case)));
+    let logits: &[bool] = if Loss::<f64>::fuses_softmax(loss) { &[false, true] } else { &[false] };
     for &from_logits in logits {
-        let check = LossCheck { loss: &loss, from_logits };
-        on_one_thread(|| check.run(&case, &mut report));
+        let check = LossCheck { loss, from_logits };
+        on_one_thread(|| check.run(case, &mut report));
     }
     report.finish()
 }
@@ -173,7 +178,7 @@ impl Case {
 impl<L: Loss<f32> + Loss<f64>> LossCheck<'_, L> {
     fn run(&self, case: &Case, report: &mut Report) {
         let mode = if self.from_logits { ", from logits" } else { "" };
-        report.note_both(mode, self.bits::<f32>(case), self.bits::<f64>(case));
+        report.note_both(mode, self.in_both_types::<f32>(case), self.in_both_types::<f64>(case));
         let mut measure = |name: &str, bound, errors: &dyn Fn() -> (f64, f64)| {
             report.measure(format!("{name}{mode}"), bound, || {
                 let (losses, dy) = errors();
@@ -181,7 +186,6 @@ impl<L: Loss<f32> + Loss<f64>> LossCheck<'_, L> {
             });
         };
         let plain = || self.evaluate::<f64>(case, None);
-        measure("weights", ROUNDING_BOUND, &|| self.weights(case, &plain()));
         let narrow = || self.evaluate::<f32>(case, None);
         measure("f32 against f64", F32_BOUND, &|| narrow().errors(&plain(), LEAST_F32));
         if self.from_logits {
@@ -243,18 +247,20 @@ impl<L: Loss<f32> + Loss<f64>> LossCheck<'_, L> {
         losses
     }
 
-    /// What is checked to the last bit.
-    fn bits<T: Scalar>(&self, case: &Case) -> [(&'static str, Found); 5]
+    /// What is checked in both types, most of it to the last bit.
+    fn in_both_types<T: Scalar>(&self, case: &Case) -> [(&'static str, Found); 7]
     where
         L: Loss<T>,
     {
         let made = || self.evaluate::<T>(case, None);
-        let checks: [(_, &dyn Fn() -> Found); 5] = [
+        let checks: [(_, &dyn Fn() -> Found); 7] = [
             ("all written", &|| self.all_written(case, &made())),
             ("repeated", &|| made().same(&made(), "again").map(|()| "the same again".to_owned())),
             ("sample alone", &|| self.sample_alone(case, &made())),
             ("threads", &|| self.threads::<T>(case)),
             ("any layout", &|| self.any_layout(case, &made())),
+            ("weights", &|| self.weights(case, &made())),
+            ("NaN and infinity", &|| self.not_finite(case, &made())),
         ];
         checks.map(|(name, check)| (name, attempt(check)))
     }
@@ -308,19 +314,62 @@ impl<L: Loss<f32> + Loss<f64>> LossCheck<'_, L> {
         Ok("the same for targets that are not contiguous".to_owned())
     }
 
-    /// How far weighted losses and gradient are from those without weights, multiplied by them.
-    fn weights(&self, case: &Case, plain: &Made<f64>) -> (f64, f64) {
-        let mut weights = Draw::new(0, 0).numbers(case.batch(), [0.25, 2.0], Spacing::Free);
-        let mut errors = || {
-            let made = self.evaluate::<f64>(case, Some(&weights));
-            let losses: Vec<f64> = plain.losses.iter().zip(&weights).map(|(loss, weight)| loss * weight).collect();
-            let dy: Vec<f64> = plain.dy.iter().enumerate().map(|(i, dy)| dy * weights[i / case.len()]).collect();
+    /// Weighted losses and gradients are those without weights, multiplied by them.
+    fn weights<T: Scalar>(&self, case: &Case, plain: &Made<T>) -> Found
+    where
+        L: Loss<T>,
+    {
+        let mut weights = Draw::new(0, 0).numbers(case.batch(), [0.25, 2.0], Spacing::Fine);
+        // a product is rounded here, another there
+        let bound = 8.0 * float(T::epsilon());
+        for _ in 0..2 {
+            let made = self.evaluate::<T>(case, Some(&weights));
+            let weighed = |(i, &value): (usize, &T)| float(value) * weights[i];
+            let losses: Vec<f64> = plain.losses.iter().enumerate().map(weighed).collect();
+            let dy: Vec<f64> = plain.dy.iter().enumerate().map(|(i, dy)| weighed((i / case.len(), dy))).collect();
+            let (losses, dy) = made.errors(&Made { losses, dy }, 0.0);
+            if losses > bound || dy > bound {
+                return Err(format!(
+                    "with weights {weights:?} losses are off by {losses:.1e}, their gradient by {dy:.1e}"
+                ));
+            }
             // next time one of them, of a single sample the only one, is 0
             weights[case.batch() - 1] = 0.0;
-            made.errors(&Made { losses, dy }, 0.0)
-        };
-        let (without, with) = (errors(), errors());
-        (without.0.max(with.0), without.1.max(with.1))
+        }
+        Ok("multiply losses and gradient, 0 too".to_owned())
+    }
+
+    /// With a sample that is not finite, the others have the bits that they have without; its own loss is NaN if it is.
+    fn not_finite<T: Scalar>(&self, case: &Case, made: &Made<T>) -> Found
+    where
+        L: Loss<T>,
+    {
+        let len = case.len();
+        for (value, sample) in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY]
+            .into_iter()
+            .flat_map(|value| [0, case.batch() - 1].map(|sample| (value, sample)))
+        {
+            let mut spoiled = case.clone();
+            spoiled.y.index_axis_mut(Axis(0), sample).fill(value);
+            let mut got = self.evaluate::<T>(&spoiled, None);
+            let own = std::mem::replace(&mut got.losses[sample], made.losses[sample]);
+            if value.is_nan() && !own.is_nan() {
+                return Err(format!("of sample {sample}, which is NaN, the loss is {own}"));
+            }
+            let own = sample * len..(sample + 1) * len;
+            got.dy[own.clone()].copy_from_slice(&made.dy[own]);
+            got.same(made, &format!("with sample {sample} {value}"))?;
+        }
+        // a single element, if it counts
+        for element in (0..len).filter(|&element| made.dy[element] != T::zero()).take(ELEMENTS) {
+            let mut spoiled = case.clone();
+            spoiled.y.as_slice_mut().expect("made in standard layout")[element] = f64::NAN;
+            let loss = self.evaluate::<T>(&spoiled, None).losses[0];
+            if !loss.is_nan() {
+                return Err(format!("of sample 0, whose element {element} is NaN, the loss is {loss}"));
+            }
+        }
+        Ok("stay with their sample, whose loss is NaN if it is".to_owned())
     }
 
     /// How far losses and gradient from logits are from those of probabilities that a Softmax makes of them.
@@ -408,6 +457,10 @@ mod tests {
         TakesValues,
         ContiguousTargets,
         Panics,
+        IgnoresWeightsInF32,
+        NanZeroesAll,
+        InfinitySpreads,
+        HidesNan,
     }
 
     /// The sum of squares of what is asked for, as a class or as a row.
@@ -454,6 +507,9 @@ mod tests {
             for (sample, &class) in classes.iter().enumerate() {
                 let weight = match self.fault {
                     Fault::IgnoresWeights => T::one(),
+                    Fault::IgnoresWeightsInF32 if T::NAME == f32::NAME => T::one(),
+                    Fault::NanZeroesAll if pass.y.iter().any(|y| y.is_nan()) => T::zero(),
+                    Fault::InfinitySpreads if pass.y.iter().any(|y| y.is_infinite()) => T::of(2.0),
                     // but for 0
                     Fault::IgnoresOnlyWeight if pass.losses.len() == 1 => {
                         pass.weights.map_or(T::one(), |weights| weights[0].signum())
@@ -461,6 +517,7 @@ mod tests {
                     _ => pass.weights.map_or(T::one(), |weights| weights[sample]),
                 };
                 let y = pass.y[[sample, class]];
+                let y = if self.fault == Fault::HidesNan && y.is_nan() { T::zero() } else { y };
                 pass.losses[sample] = weight * (y * y + extra);
                 let Some(dy) = &mut pass.dy else { continue };
                 if self.fault != Fault::GradientNotWritten {
@@ -482,6 +539,7 @@ mod tests {
     #[test]
     fn every_fault_is_found() {
         assert_eq!(failed(Fault::None), [""; 0]);
+        let mut missed = vec![];
         for (fault, check) in [
             (Fault::TakesAnyTargets, "targets"),
             (Fault::GradientNotWritten, "all written"),
@@ -494,12 +552,19 @@ mod tests {
             (Fault::NoSoftmax, "after Softmax, from logits"),
             (Fault::TakesValues, "other form"),
             (Fault::ContiguousTargets, "any layout"),
+            (Fault::IgnoresWeightsInF32, "weights"),
+            (Fault::NanZeroesAll, "NaN and infinity"),
+            (Fault::InfinitySpreads, "NaN and infinity"),
+            (Fault::HidesNan, "NaN and infinity"),
             (Fault::Panics, "all written"),
             (Fault::Panics, "gradient of y"),
         ] {
             let failed = failed(fault);
-            assert!(failed.iter().any(|name| name == check), "{fault:?}: {failed:?}");
+            if !failed.iter().any(|name| name == check) {
+                missed.push(format!("{fault:?}: {failed:?} without {check}"));
+            }
         }
+        assert_eq!(missed, [""; 0]);
         let failure = check_loss(Faulty { fault: Fault::IgnoresOnlyWeight }, &array![[0.5, 1.5]], array![1_usize]);
         assert_eq!(failure.unwrap_err().failed().map(|check| check.name.as_str()).collect::<Vec<_>>(), ["weights"]);
     }

@@ -4,10 +4,12 @@ use ndarray::{Array, ArrayD, Axis, Dimension};
 
 use super::numbers::relative;
 use super::report::{Found, attempt};
+use super::threads::on_several;
 use super::{Failure, Report};
 use crate::data::Targets;
 use crate::error::shape_text;
 use crate::metrics::Metric;
+use crate::model::check_names;
 use crate::scalar::Scalar;
 
 /// How exactly a value has to be that of the same samples in other batches: rounding in `f64` only.
@@ -20,6 +22,7 @@ const F32_BOUND: f64 = 1e-5;
 ///
 /// | what is checked | how |
 /// |---|---|
+/// | name | none of those that a history has of its own |
 /// | targets | [`Metric::check`] takes these, in both types |
 /// | nothing seen | NaN at first and after a reset, and a reset brings back all the rest |
 /// | batches | the same value for all samples at once, one by one, and in the opposite order |
@@ -49,7 +52,7 @@ const F32_BOUND: f64 = 1e-5;
 /// # Ok::<(), plywood::testing::Failure>(())
 /// ```
 pub fn check_metric<M, D>(
-    mut metric: M,
+    metric: M,
     predictions: &Array<f64, D>,
     targets: impl Into<Targets<f64>>,
 ) -> Result<Report, Failure>
@@ -60,11 +63,25 @@ where
     let (predictions, targets) = (predictions.clone().into_dyn(), targets.into());
     let samples = predictions.shape().first().copied().unwrap_or(0);
     assert!(samples > 0 && samples == targets.len(), "there must be predictions, and a target for each");
+    on_several(|| check(metric, predictions, targets))
+}
+
+fn check<M: Metric<f32> + Metric<f64>>(
+    mut metric: M,
+    predictions: ArrayD<f64>,
+    targets: Targets<f64>,
+) -> Result<Report, Failure> {
+    let samples = targets.len();
     let of =
         format!("{} on {}, {samples} samples", Metric::<f64>::name(&metric), shape_text(&predictions.shape()[1..]));
     let mut report = Report::new(of);
     let (narrow_predictions, narrow_targets) = (predictions.mapv(f32::of), of_type(&targets, f32::of));
     let output = &predictions.shape()[1..];
+    report.note("name", || {
+        let name = Metric::<f64>::name(&metric);
+        check_names(std::iter::once(name)).map_err(|error| error.to_string())?;
+        Ok(name.to_owned())
+    });
     let taken = report.note("targets", || {
         let accepted = Metric::<f32>::check(&metric, output, &narrow_targets.view());
         let accepted = accepted.and_then(|()| Metric::<f64>::check(&metric, output, &targets.view()));
@@ -204,6 +221,7 @@ mod tests {
         HalfAState,
         PanicsOnNan,
         Panics,
+        NamedAsAFigure,
     }
 
     /// The mean of all predictions.
@@ -216,7 +234,7 @@ mod tests {
 
     impl<T: Scalar> Metric<T> for Faulty {
         fn name(&self) -> &str {
-            "faulty"
+            if self.fault == Fault::NamedAsAFigure { "val_loss" } else { "faulty" }
         }
         fn check(&self, output: &[usize], _: &TargetsView<'_, T>) -> crate::Result<()> {
             match self.fault {
@@ -264,6 +282,7 @@ mod tests {
             result.map_or_else(|failure| failure.failed().map(|check| check.name.clone()).collect(), |_| vec![])
         };
         assert_eq!(failed(Fault::None), [""; 0]);
+        let mut missed = vec![];
         for (fault, check) in [
             (Fault::RefusesAll, "targets"),
             (Fault::ZeroAtFirst, "nothing seen"),
@@ -273,10 +292,14 @@ mod tests {
             (Fault::HalfAState, "state"),
             (Fault::PanicsOnNan, "NaN"),
             (Fault::Panics, "value"),
+            (Fault::NamedAsAFigure, "name"),
         ] {
             let failed = failed(fault);
-            assert!(failed.iter().any(|name| name == check), "{fault:?}: {failed:?}");
+            if !failed.iter().any(|name| name == check) {
+                missed.push(format!("{fault:?}: {failed:?} without {check}"));
+            }
         }
+        assert_eq!(missed, [""; 0]);
     }
 
     /// The mean of |y − t|, which `f32` and other batches round in other ways; off by so much in `f32`.

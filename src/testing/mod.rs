@@ -8,7 +8,9 @@
 //! | a metric | [`check_metric`] | the contract of [`Metric`](crate::metrics::Metric) |
 //!
 //! Each check looks at everything and returns a [`Report`], which prints a line for each thing looked at, with figures.
-//! If something is not as it should be, a panic included, it returns a [`Failure`], which prints the same table:
+//! If something is not as it should be, a panic included, it returns a [`Failure`], which prints the same table. The
+//! panics of what is checked are a line of it each, and the panic hook does not see them: a check puts a hook of its own
+//! around the one that there is.
 //!
 //! ```
 //! use plywood::layers::Dense;
@@ -29,6 +31,7 @@ mod loss;
 mod metric;
 mod numbers;
 mod optimizer;
+mod panics;
 mod report;
 mod threads;
 

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use super::numbers::{Draw, Spacing, largest_error, of_f64, same_bits};
 use super::report::{Found, attempt};
-use super::threads::few_and_many;
+use super::threads::{few_and_many, on_several};
 use super::{Failure, Report};
 use crate::optimizers::{MAX_SLOTS, Optimizer, Update, step};
 use crate::scalar::Scalar;
@@ -18,6 +18,15 @@ const PARAMETERS: usize = 37;
 /// Parameters of a run that is cut into pieces for several threads.
 const MANY_PARAMETERS: usize = 50_000;
 
+/// Steps of which some must move something.
+const WINDOW: u64 = 50;
+
+/// Steps that are all taken.
+const EVERY_STEP: u64 = 1000;
+
+/// Steps from which a window is taken then.
+const LATE_STEPS: [u64; 3] = [10_000, 1_000_000, 1_000_000_000];
+
 /// Largest relative error of `f32` after ten steps.
 const F32_BOUND: f64 = 1e-5;
 
@@ -27,10 +36,12 @@ const F32_BOUND: f64 = 1e-5;
 /// |---|---|
 /// | settings | [`Optimizer::check`] accepts them; at most [`MAX_SLOTS`] slots; the same for both types |
 /// | learning rate | what is set is what is got, and a rate of 0 changes no parameter |
+/// | bad learning rates | [`Optimizer::check`] refuses one that is negative, infinite or NaN |
 /// | repeated | the same bits again |
 /// | pieces | the same bits, whichever pieces the parameters are cut into, also on 1 and on 4 threads |
 /// | NaN | a gradient that is not a number makes its own parameter NaN, and no other |
 /// | downhill | after fifty steps down Σ w²/2 that is less than at first |
+/// | goes on | something moves in every fifty of 1,000 steps, and of some around 10⁴, 10⁶ and 10⁹; all stays finite |
 /// | f32 against f64 | parameters after ten steps, within 10⁻⁵, those that started at 0 among them |
 ///
 /// Gradients are random, of sizes from 10⁻⁵ to 1, and 0.
@@ -50,14 +61,21 @@ pub fn check_optimizer<O>(optimizer: O) -> Result<Report, Failure>
 where
     O: Optimizer<f32> + Optimizer<f64> + Clone,
 {
-    let mut report = Report::new(Optimizer::<f64>::name(&optimizer));
-    if !report.note("settings", || accepted::<f32>(&optimizer).and(accepted::<f64>(&optimizer))) {
+    on_several(|| check(&optimizer))
+}
+
+fn check<O>(optimizer: &O) -> Result<Report, Failure>
+where
+    O: Optimizer<f32> + Optimizer<f64> + Clone,
+{
+    let mut report = Report::new(Optimizer::<f64>::name(optimizer));
+    if !report.note("settings", || accepted::<f32>(optimizer).and(accepted::<f64>(optimizer))) {
         return report.finish();
     }
-    report.note_both("", bits::<f32, O>(&optimizer), bits::<f64, O>(&optimizer));
+    report.note_both("", bits::<f32, O>(optimizer), bits::<f64, O>(optimizer));
     report.measure("f32 against f64", F32_BOUND, || {
         let errors = [Start::Zero, Start::Anywhere].map(|start| {
-            let (narrow, wide) = (Run::<f32>::new(&optimizer, start), Run::<f64>::new(&optimizer, start));
+            let (narrow, wide) = (Run::<f32>::new(optimizer, start), Run::<f64>::new(optimizer, start));
             largest_error(&narrow.whole().parameters, &wide.whole().parameters, 0.0)
         });
         Ok((errors[0].max(errors[1]), format!("from 0 {:.1e}, from anywhere {:.1e}", errors[0], errors[1])))
@@ -170,13 +188,15 @@ fn accepted<T: Scalar>(optimizer: &(impl Optimizer<T> + Optimizer<f64>)) -> Foun
 }
 
 /// What is checked to the last bit, and what is true in both types.
-fn bits<T: Scalar, O: Optimizer<T> + Clone>(optimizer: &O) -> [(&'static str, Found); 5] {
-    let checks: [(_, &dyn Fn() -> Found); 5] = [
+fn bits<T: Scalar, O: Optimizer<T> + Clone>(optimizer: &O) -> [(&'static str, Found); 7] {
+    let checks: [(_, &dyn Fn() -> Found); 7] = [
         ("learning rate", &|| learning_rate(optimizer)),
+        ("bad learning rates", &|| bad_learning_rates(optimizer)),
         ("repeated", &|| repeated(optimizer)),
         ("pieces", &|| pieces(optimizer)),
         ("NaN", &|| not_a_number(optimizer)),
         ("downhill", &|| downhill(optimizer)),
+        ("goes on", &|| goes_on(optimizer)),
     ];
     checks.map(|(name, check)| (name, attempt(check)))
 }
@@ -192,6 +212,17 @@ fn learning_rate<T: Scalar, O: Optimizer<T> + Clone>(optimizer: &O) -> Found {
     let run = Run::new(&changed, Start::Anywhere);
     same_bits("at a learning rate of 0, parameters", &run.whole().parameters, &run.start)?;
     Ok("can be set; at 0 nothing moves".to_owned())
+}
+
+fn bad_learning_rates<T: Scalar, O: Optimizer<T> + Clone>(optimizer: &O) -> Found {
+    let mut changed = optimizer.clone();
+    for rate in [-1.0, -1e-9, f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+        changed.set_learning_rate(rate);
+        if changed.check().is_ok() {
+            return Err(format!("a learning rate of {rate} passes the check of the settings"));
+        }
+    }
+    Ok("are refused".to_owned())
 }
 
 fn repeated<T: Scalar, O: Optimizer<T>>(optimizer: &O) -> Found {
@@ -246,12 +277,39 @@ fn downhill<T: Scalar, O: Optimizer<T>>(optimizer: &O) -> Found {
     }
 }
 
+/// From 0 again in each step, so that what is moved is not lost in a large parameter.
+fn goes_on<T: Scalar, O: Optimizer<T>>(optimizer: &O) -> Found {
+    let mut state = Run::new(optimizer, Start::Zero).first();
+    let mut draw = Draw::new(0, 1);
+    let late = LATE_STEPS.map(|first| first..first + WINDOW);
+    let windows = (0..EVERY_STEP / WINDOW).map(|window| window * WINDOW + 1..(window + 1) * WINDOW + 1).chain(late);
+    for steps in windows {
+        let mut moved = false;
+        for step in steps.clone() {
+            let gradients: Vec<T> = of_f64(&draw.numbers(PARAMETERS, [-1.0, 1.0], Spacing::Free));
+            let mut slots: Vec<_> = state.slots.iter_mut().map(Vec::as_mut_slice).collect();
+            state.parameters.fill(T::zero());
+            let parameters = &mut state.parameters;
+            optimizer.update(Update { step, parameters, gradients: &gradients, slots: &mut slots });
+            if let Some(parameter) = state.parameters.iter().find(|parameter| !parameter.is_finite()) {
+                return Err(format!("in step {step} a parameter becomes {parameter}"));
+            }
+            moved |= state.parameters.iter().any(|&parameter| parameter != T::zero());
+        }
+        if !moved {
+            return Err(format!("from step {} to {} no parameter moves", steps.start, steps.end - 1));
+        }
+    }
+    Ok(format!("in every {WINDOW} of {EVERY_STEP} steps, and of some later ones"))
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
 
     use super::*;
     use crate::error::{Error, Result};
+    use crate::optimizers::check_non_negative;
 
     /// What is wrong with an optimizer.
     #[derive(Debug, Clone, Copy, PartialEq)]
@@ -267,6 +325,11 @@ mod tests {
         Uphill,
         CoarseF32,
         Panics,
+        TakesNegativeRates,
+        TakesNan,
+        TakesInfinity,
+        StopsAfterStep50,
+        StopsAfterStep5000,
     }
 
     /// w ← w − lr·g.
@@ -288,7 +351,10 @@ mod tests {
         fn check(&self) -> Result<()> {
             match self.fault {
                 Fault::BadSettings => Err(Error::invalid_parameter("Faulty", "rate", -1, "at least 0")),
-                _ => Ok(()),
+                Fault::TakesNegativeRates if self.rate.is_finite() => Ok(()),
+                Fault::TakesNan if self.rate.is_nan() => Ok(()),
+                Fault::TakesInfinity if self.rate >= 0.0 => Ok(()),
+                _ => check_non_negative::<T>("Faulty", "rate", self.rate),
             }
         }
         fn learning_rate(&self) -> f64 {
@@ -304,6 +370,8 @@ mod tests {
                 Fault::DependsOnPiece => self.rate * piece.parameters.len() as f64,
                 Fault::DependsOnThreads => self.rate * rayon::current_num_threads() as f64,
                 Fault::Uphill => -self.rate,
+                Fault::StopsAfterStep50 if piece.step > 50 => return,
+                Fault::StopsAfterStep5000 if piece.step > 5000 => return,
                 Fault::CoarseF32 if T::NAME == f32::NAME => self.rate * 1.0001,
                 _ => self.rate,
             };
@@ -323,6 +391,7 @@ mod tests {
             result.map_or_else(|failure| failure.failed().map(|check| check.name.clone()).collect(), |_| vec![])
         };
         assert_eq!(failed(Fault::None), [""; 0]);
+        let mut missed = vec![];
         for (fault, check) in [
             (Fault::BadSettings, "settings"),
             (Fault::TooManySlots, "settings"),
@@ -334,10 +403,18 @@ mod tests {
             (Fault::Uphill, "downhill"),
             (Fault::CoarseF32, "f32 against f64"),
             (Fault::Panics, "f32 against f64"),
+            (Fault::TakesNegativeRates, "bad learning rates"),
+            (Fault::TakesNan, "bad learning rates"),
+            (Fault::TakesInfinity, "bad learning rates"),
+            (Fault::StopsAfterStep50, "goes on"),
+            (Fault::StopsAfterStep5000, "goes on"),
         ] {
             let failed = failed(fault);
-            assert!(failed.iter().any(|name| name == check), "{fault:?}: {failed:?}");
+            if !failed.iter().any(|name| name == check) {
+                missed.push(format!("{fault:?}: {failed:?} without {check}"));
+            }
         }
+        assert_eq!(missed, [""; 0]);
         let failure = check_optimizer(Faulty { fault: Fault::Uphill, rate: 0.25 }).unwrap_err();
         assert!(failure.to_string().contains(" with a learning rate of 0.25"), "{failure}");
     }

@@ -63,8 +63,10 @@ impl<T: Scalar> Layer<T> for Concatenate {
         let same = parts.filter(|parts| parts.iter().all(|(_, others)| *others == parts[0].1));
         let Some(parts) = same else {
             let shapes: Vec<_> = inputs.iter().map(|input| shape_text(input)).collect();
-            let message =
-                format!("got samples of shapes {}, expected them to differ in the last axis only", shapes.join(" and "));
+            let message = format!(
+                "got samples of shapes {}, expected them to differ in the last axis only",
+                shapes.join(" and ")
+            );
             return Err(Error::layer("concatenate", message));
         };
         let too_large = || Error::TooLarge { owner: "concatenate".to_owned(), what: "the output" };
@@ -122,8 +124,7 @@ mod tests {
     #[test]
     fn refuses_axes_that_differ() {
         let error = Layer::<f32>::plan(&Concatenate::new(), &[&[2, 3], &[3, 3]]).unwrap_err().to_string();
-        let expected =
-            "concatenate: got samples of shapes 2×3 and 3×3, expected them to differ in the last axis only";
+        let expected = "concatenate: got samples of shapes 2×3 and 3×3, expected them to differ in the last axis only";
         assert_eq!(error, expected);
     }
 }

@@ -5,9 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::initializers::Initializer;
 use crate::kernels::normalization::ColumnTasks;
-use crate::layers::{
-    Backward, Block, BlockMut, Forward, Layer, Op, ParameterSpec, Phase, Plan, Scratch, single_input,
-};
+use crate::layers::{Backward, Block, BlockMut, Forward, Layer, Op, ParameterSpec, Phase, Plan, Scratch, single_input};
 use crate::scalar::Scalar;
 
 /// Brings each channel to mean 0 and variance 1 over the batch, then to a learned mean and scale.

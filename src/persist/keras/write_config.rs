@@ -6,7 +6,7 @@ use super::super::built_in::BuiltIn;
 use crate::error::{Error, Result};
 use crate::initializers::Initializer;
 use crate::layers::Activation;
-use crate::model::{NamedLayer, Model};
+use crate::model::{Model, NamedLayer};
 use crate::scalar::Scalar;
 use crate::shape::{Padding, Size2D};
 

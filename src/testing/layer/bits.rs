@@ -1,12 +1,16 @@
 //! What is checked to the last bit, in both types.
 
-use super::LayerCheck;
-use super::given::Made;
+use super::given::{Given, Made};
+use super::{BATCHES, LayerCheck};
 use crate::layers::Layer;
 use crate::scalar::Scalar;
-use crate::testing::numbers::{Spacing, no_nan, same_bits};
+use crate::testing::LayerRun;
+use crate::testing::numbers::{Draw, Spacing, float, no_nan, same_bits};
 use crate::testing::report::{Found, attempt};
 use crate::testing::threads::few_and_many;
+
+/// Elements of a tensor that are NaN, one after the other.
+const NAN_ELEMENTS: usize = 16;
 
 impl<L: Layer<f32> + Layer<f64> + Clone> LayerCheck<L> {
     pub(super) fn draws_random_numbers(&self) -> bool {
@@ -19,18 +23,20 @@ impl<L: Layer<f32> + Layer<f64> + Clone> LayerCheck<L> {
     }
 
     /// What is checked to the last bit.
-    pub(super) fn bits<T: Scalar>(&self, draws: bool) -> [(&'static str, Found); 8]
+    pub(super) fn bits<T: Scalar>(&self, draws: bool) -> [(&'static str, Found); 10]
     where
         L: Layer<T>,
     {
-        let checks: [(_, &dyn Fn() -> Found); 8] = [
+        let checks: [(_, &dyn Fn() -> Found); 10] = [
             ("all written", &|| self.all_written::<T>()),
             ("repeated", &|| self.repeated::<T>()),
             ("two forwards, one backward", &|| self.two_forwards::<T>()),
             ("dx on request", &|| self.dx_on_request::<T>()),
             ("prediction", &|| self.prediction::<T>(draws)),
             ("sample alone", &|| self.sample_alone::<T>(draws)),
-            ("NaN", &|| self.not_a_number::<T>()),
+            ("batches", &|| self.batches::<T>(draws)),
+            ("NaN and infinity", &|| self.not_finite::<T>()),
+            ("NaN comes out", &|| self.nan_comes_out::<T>()),
             ("threads", &|| self.threads::<T>()),
         ];
         checks.map(|(name, check)| (name, attempt(check)))
@@ -49,7 +55,7 @@ impl<L: Layer<f32> + Layer<f64> + Clone> LayerCheck<L> {
         run.spoil();
         run.infer();
         no_nan("y in prediction", &run.collect_outputs())?;
-        Ok("y, dx and the gradients".to_owned())
+        Ok("y, dx, the gradients and the next state".to_owned())
     }
 
     fn repeated<T: Scalar>(&self) -> Found
@@ -120,7 +126,8 @@ impl<L: Layer<f32> + Layer<f64> + Clone> LayerCheck<L> {
     where
         L: Layer<T>,
     {
-        let (given, mixes) = (self.given(0, Spacing::Free), self.mixes_samples());
+        let trains_alone = !draws && !self.mixes_samples();
+        let given = self.given(0, Spacing::Free);
         let mut run = self.loaded::<T>(&given);
         let trained = Made::by(&mut run);
         run.spoil();
@@ -130,9 +137,9 @@ impl<L: Layer<f32> + Layer<f64> + Clone> LayerCheck<L> {
         let mut gradients: Vec<Vec<T>> = vec![];
         for (in_own_memory, mut run) in [(true, self.run_of::<T>(1).expect("the shape was planned")), (false, run)] {
             let place = if in_own_memory { "in memory of its own" } else { "in the memory of its batch" };
-            run.set_batch(1);
+            run.set_batch(1).expect("there is room for one");
             for sample in 0..self.batch {
-                given.sample(sample, self.batch).load(&mut run);
+                given.sample(sample).load(&mut run);
                 let of_sample = |values: &[T]| {
                     let len = values.len() / self.batch;
                     values[sample * len..][..len].to_vec()
@@ -141,7 +148,7 @@ impl<L: Layer<f32> + Layer<f64> + Clone> LayerCheck<L> {
                 run.infer();
                 let name = format!("of sample {sample} alone {place}, y");
                 same_bits(&name, &run.collect_outputs(), &of_sample(&predicted))?;
-                if !draws && !mixes {
+                if trains_alone {
                     let made = Made::by(&mut run);
                     same_bits(&format!("{name} in training"), &made.y, &of_sample(&trained.y))?;
                     same_bits(&format!("of sample {sample} alone {place}, dx"), &made.dx, &of_sample(&trained.dx))?;
@@ -157,40 +164,144 @@ impl<L: Layer<f32> + Layer<f64> + Clone> LayerCheck<L> {
         Ok("as in its batch".to_owned())
     }
 
-    /// With a sample that is NaN, the others have the bits that they have without.
-    fn not_a_number<T: Scalar>(&self) -> Found
+    /// In a batch of any size, each sample has the bits it has alone.
+    fn batches<T: Scalar>(&self, draws: bool) -> Found
+    where
+        L: Layer<T>,
+    {
+        let trains_alone = !draws && !self.mixes_samples();
+        let given = self.given_for(BATCHES, 4, Spacing::Free);
+        let run_of = |batch| self.run_of::<T>(batch).expect("the shape was planned");
+        // what is computed for a batch: its name, and how it is cut
+        let pass = |run: &mut LayerRun<T>| {
+            let made = Made::by(run);
+            run.spoil();
+            run.infer();
+            let mut results = vec![("y in prediction", run.collect_outputs())];
+            // random numbers are those of a place in the batch
+            results.extend(trains_alone.then_some([("y", made.y), ("dx", made.dx)]).into_iter().flatten());
+            results
+        };
+        let mut one = run_of(1);
+        let alone = (0..BATCHES).map(|sample| {
+            given.sample(sample).load(&mut one);
+            pass(&mut one)
+        });
+        let alone: Vec<_> = alone.collect();
+        let mut largest = run_of(BATCHES);
+        for batch in (2..=BATCHES).rev() {
+            largest.set_batch(batch).map_err(|error| error.to_string())?;
+            let mut own = run_of(batch);
+            for (run, place) in [(&mut own, "memory of its own"), (&mut largest, "that of a larger one")] {
+                given.samples(0..batch).load(run);
+                for (result, (name, got)) in pass(run).into_iter().enumerate() {
+                    let expected: Vec<T> = alone[..batch].iter().flat_map(|alone| alone[result].1.clone()).collect();
+                    same_bits(&format!("in a batch of {batch}, in {place}, {name}"), &got, &expected)?;
+                }
+            }
+        }
+        Ok(format!("as alone, in any of up to {BATCHES} samples"))
+    }
+
+    /// With a sample that is not finite, the others have the bits that they have without.
+    fn not_finite<T: Scalar>(&self) -> Found
     where
         L: Layer<T>,
     {
         if self.batch == 1 {
             return Ok("needs two samples".to_owned());
         }
-        let mut run = self.loaded::<T>(&self.given(0, Spacing::Free));
+        let given = self.given(0, Spacing::Free);
+        let mut run = self.loaded::<T>(&given);
         let trained = Made::by(&mut run);
         run.spoil();
         run.infer();
         let predicted = run.collect_outputs();
-        for sample in [0, self.batch - 1] {
-            let others = |mut got: Vec<T>, expected: &[T], what: &str| {
-                let len = got.len() / self.batch;
-                let own = sample * len..(sample + 1) * len;
-                got[own.clone()].copy_from_slice(&expected[own]);
-                same_bits(&format!("with sample {sample} NaN, {what}"), &got, expected)
-            };
-            let mut given = self.given(0, Spacing::Free);
-            let len = given.x.len() / self.batch;
-            given.x[sample * len..][..len].fill(f64::NAN);
-            given.load(&mut run);
-            if !self.mixes_samples() {
-                let made = Made::by(&mut run);
-                others(made.y, &trained.y, "y")?;
-                others(made.dx, &trained.dx, "dx")?;
+        for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            for (sample, of) in [0, self.batch - 1].into_iter().flat_map(|sample| [(sample, "x"), (sample, "dy")]) {
+                let others = |mut got: Vec<T>, expected: &[T], what: &str| {
+                    let len = got.len() / self.batch;
+                    let own = sample * len..(sample + 1) * len;
+                    got[own.clone()].copy_from_slice(&expected[own]);
+                    same_bits(&format!("with {of} of sample {sample} {value}, {what}"), &got, expected)
+                };
+                let mut given = given.clone();
+                let values = if of == "x" { &mut given.x } else { &mut given.dy };
+                let len = values.len() / self.batch;
+                values[sample * len..][..len].fill(value);
+                given.load(&mut run);
+                if !self.mixes_samples() {
+                    let made = Made::by(&mut run);
+                    others(made.y, &trained.y, "y")?;
+                    others(made.dx, &trained.dx, "dx")?;
+                }
+                run.spoil();
+                run.infer();
+                others(run.collect_outputs(), &predicted, "y in prediction")?;
             }
+        }
+        Ok("stay with their sample".to_owned())
+    }
+
+    /// What a number can change is NaN where the number is: outputs for the input, `dx` and gradients for `dy`.
+    fn nan_comes_out<T: Scalar>(&self) -> Found
+    where
+        L: Layer<T>,
+    {
+        let given = self.given_for(1, 5, Spacing::Free);
+        let mut run = self.run_of::<T>(1).expect("the shape was planned");
+        let mut of_x = |x: &[f64]| {
+            Given { x: x.to_vec(), ..given.clone() }.load(&mut run);
+            let y = Made::by(&mut run).y;
             run.spoil();
             run.infer();
-            others(run.collect_outputs(), &predicted, "y in prediction")?;
+            vec![("y", y), ("y in prediction", run.collect_outputs())]
+        };
+        self.nan_of("x", &given.x, self.inputs, &mut of_x)?;
+        let mut of_dy = |dy: &[f64]| {
+            Given { dy: dy.to_vec(), ..given.clone() }.load(&mut run);
+            let made = Made::by(&mut run);
+            vec![("dx", made.dx), ("gradients", made.gradients)]
+        };
+        self.nan_of("dy", &given.dy, [-1.0, 1.0], &mut of_dy)?;
+        Ok("of y where x is NaN, of dx and gradients where dy is".to_owned())
+    }
+
+    /// The same for some elements of a tensor, one after the other, within the range that its numbers are from.
+    fn nan_of<T: Scalar>(
+        &self,
+        what: &str,
+        values: &[f64],
+        [low, high]: [f64; 2],
+        results: &mut dyn FnMut(&[f64]) -> Vec<(&'static str, Vec<T>)>,
+    ) -> Result<(), String> {
+        let before = results(values);
+        let mut draw = Draw::new(self.seed, 6);
+        let mut values = values.to_vec();
+        for i in draw.indices(values.len(), NAN_ELEMENTS) {
+            let was = values[i];
+            let mut with = |value| {
+                values[i] = value;
+                results(&values)
+            };
+            // the ends, for an element that counts only where it is the largest
+            let moved = [low, high, draw.number([low, high])].map(&mut with);
+            let spoiled = with(f64::NAN);
+            values[i] = was;
+            for (result, (name, got)) in spoiled.iter().enumerate() {
+                let changes = |j: &usize| {
+                    let here = |results: &[(_, Vec<T>)]| float(results[result].1[*j]).to_bits();
+                    moved.iter().any(|moved| here(moved) != here(&before))
+                };
+                if let Some(j) = (0..got.len()).filter(changes).find(|&j| !got[j].is_nan()) {
+                    return Err(format!(
+                        "with {what}[{i}] NaN, {name}[{j}] is {}, though it changes with that element",
+                        got[j]
+                    ));
+                }
+            }
         }
-        Ok("stays with its sample".to_owned())
+        Ok(())
     }
 
     fn threads<T: Scalar>(&self) -> Found
@@ -202,5 +313,4 @@ impl<L: Layer<f32> + Layer<f64> + Clone> LayerCheck<L> {
         others.same(&one, &format!("on {many} threads"))?;
         Ok(format!("the same on 1 and on {many}"))
     }
-
 }

@@ -1,5 +1,7 @@
 //! What a layer is given, and what it makes of it.
 
+use std::ops::Range;
+
 use super::LayerCheck;
 use crate::layers::Layer;
 use crate::scalar::Scalar;
@@ -7,8 +9,9 @@ use crate::testing::LayerRun;
 use crate::testing::numbers::{Draw, Spacing, of_f64, same_bits};
 
 /// What the layer is given.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Given {
+    pub(super) batch: usize,
     pub(super) x: Vec<f64>,
     pub(super) parameters: Vec<f64>,
     pub(super) dy: Vec<f64>,
@@ -41,10 +44,15 @@ impl<L: Layer<f32> + Layer<f64> + Clone> LayerCheck<L> {
         run
     }
 
-    /// Input, parameters and output gradient; each `stream` has others.
+    /// Input, parameters and output gradient of the whole batch; each `stream` has others.
     pub(super) fn given(&self, stream: u64, spacing: Spacing) -> Given {
+        self.given_for(self.batch, stream, spacing)
+    }
+
+    /// The same for so many samples.
+    pub(super) fn given_for(&self, batch: usize, stream: u64, spacing: Spacing) -> Given {
         let mut draw = Draw::new(self.seed, stream);
-        let run = self.run_of::<f64>(self.batch).expect("the shape was planned");
+        let run = self.run_of::<f64>(batch).expect("the shape was planned");
         let parameters = match self.parameters {
             Some(range) => draw.numbers(run.parameters().len(), range, spacing),
             // off what initializers make them, or zeros would hide what they are multiplied by
@@ -53,7 +61,7 @@ impl<L: Layer<f32> + Layer<f64> + Clone> LayerCheck<L> {
         let [inputs, outputs] = run.lens();
         let x = draw.numbers(inputs, self.inputs, spacing);
         let dy_spacing = if spacing == Spacing::Coarse { Spacing::Fine } else { spacing };
-        Given { x, parameters, dy: draw.numbers(outputs, [-1.0, 1.0], dy_spacing) }
+        Given { batch, x, parameters, dy: draw.numbers(outputs, [-1.0, 1.0], dy_spacing) }
     }
 }
 
@@ -66,12 +74,22 @@ impl Given {
     }
 
     /// One of the samples by itself.
-    pub(super) fn sample(&self, sample: usize, batch: usize) -> Self {
-        let of_sample = |values: &[f64]| {
-            let len = values.len() / batch;
-            values[sample * len..][..len].to_vec()
+    pub(super) fn sample(&self, sample: usize) -> Self {
+        self.samples(sample..sample + 1)
+    }
+
+    /// Some of the samples by themselves.
+    pub(super) fn samples(&self, samples: Range<usize>) -> Self {
+        let of_samples = |values: &[f64]| {
+            let len = values.len() / self.batch;
+            values[samples.start * len..samples.end * len].to_vec()
         };
-        Self { x: of_sample(&self.x), dy: of_sample(&self.dy), parameters: self.parameters.clone() }
+        Self {
+            batch: samples.len(),
+            x: of_samples(&self.x),
+            dy: of_samples(&self.dy),
+            parameters: self.parameters.clone(),
+        }
     }
 }
 

@@ -2,9 +2,10 @@
 
 use std::ops::Range;
 
-use super::LayerCheck;
 use super::given::{Given, Made};
-use crate::layers::{Layer, Role};
+use super::{BATCHES, LayerCheck};
+use crate::layers::{Entry, Layer, Role};
+use crate::scalar::Scalar;
 use crate::testing::differences::{Differences, Tensor};
 use crate::testing::numbers::{Draw, Spacing, largest_error};
 use crate::testing::report::{Found, attempt};
@@ -33,9 +34,8 @@ impl<L: Layer<f32> + Layer<f64> + Clone> LayerCheck<L> {
                     continue;
                 }
             };
-            let x = (Place { range: None, shape: self.input_shape(&run) }, "x".to_owned());
-            let trainable = run.layout().entries().iter().filter(|entry| entry.role() == Role::Trainable);
-            let parameters = trainable.map(|entry| {
+            let x = (Place { range: None, shape: input_shape(&run) }, "x".to_owned());
+            let parameters = trainable(&run).map(|entry| {
                 let place = Place { range: Some(entry.range()), shape: entry.shape().to_vec() };
                 (place, last_part(entry.name()).to_owned())
             });
@@ -77,47 +77,70 @@ impl<L: Layer<f32> + Layer<f64> + Clone> LayerCheck<L> {
         outputs(&|_| 0.0, &mut vec![]);
         result
     }
-    /// The shape in which places in the input are told: of several inputs, a row for each sample.
-    fn input_shape(&self, run: &LayerRun<f64>) -> Vec<usize> {
-        match run.input_count() {
-            1 => run.x().shape().to_vec(),
-            _ => vec![run.batch(), run.lens()[0] / run.batch()],
-        }
-    }
-
 
     pub(super) fn gradients_add_up(&self) -> Found<(f64, String)> {
-        let given = self.given(0, Spacing::Fine);
-        let mut run = self.loaded::<f64>(&given);
-        let whole = Made::by(&mut run);
-        let layout = run.layout().clone();
-        let tensors = || layout.entries().iter().filter(|entry| entry.role() == Role::Trainable);
-        let mut sum = vec![0.0; whole.gradients.len()];
-        let mut run = self.run_of::<f64>(1).expect("the shape was planned");
-        for sample in 0..self.batch {
-            given.sample(sample, self.batch).load(&mut run);
-            let made = Made::by(&mut run);
+        let most = self.batch.max(BATCHES);
+        let given = self.given_for(most, 0, Spacing::Fine);
+        let run_of = |batch| self.run_of::<f64>(batch).expect("the shape was planned");
+        let (mut one, mut of_batch) = (run_of(1), run_of(most));
+        let mut sum = vec![0.0; one.gradients().len()];
+        let mut errors: Vec<_> = trainable(&one).map(|entry| (entry.clone(), 0.0_f64)).collect();
+        for batch in 1..=most {
+            given.sample(batch - 1).load(&mut one);
+            let made = Made::by(&mut one);
             sum.iter_mut().zip(&made.gradients).for_each(|(sum, gradient)| *sum += gradient);
+            of_batch.set_batch(batch).map_err(|error| error.to_string())?;
+            given.samples(0..batch).load(&mut of_batch);
+            let whole = Made::by(&mut of_batch).gradients;
+            for (entry, error) in &mut errors {
+                *error = error.max(largest_error(&whole[entry.range()], &sum[entry.range()], LEAST));
+            }
         }
-        let (error, of) = largest(tensors().map(|entry| {
-            (last_part(entry.name()), largest_error(&whole.gradients[entry.range()], &sum[entry.range()], LEAST))
-        }));
+        let (error, of) = largest(errors.iter().map(|(entry, error)| (last_part(entry.name()), *error)));
         let of = if of.is_empty() { "no parameters" } else { &of };
-        Ok((error, format!("{of}, over {} samples", self.batch)))
+        Ok((error, format!("{of}, over batches of up to {most} samples")))
     }
 
+    /// For the batch, and for one of a sample more: one of them is even.
     pub(super) fn f32_against_f64(&self) -> Found<(f64, String)> {
-        let given = self.given(0, Spacing::Fine);
-        let mut run = self.loaded::<f32>(&given);
-        let (narrow, wide) = (Made::by(&mut run), Made::by(&mut self.loaded::<f64>(&given)));
-        let error = |narrow: &[f32], wide: &[f64]| largest_error(narrow, wide, LEAST_F32);
-        let trainable = run.layout().entries().iter().filter(|entry| entry.role() == Role::Trainable);
-        let parameters = trainable.map(|entry| {
-            (last_part(entry.name()), error(&narrow.gradients[entry.range()], &wide.gradients[entry.range()]))
-        });
-        Ok(largest(
-            [("y", error(&narrow.y, &wide.y)), ("dx", error(&narrow.dx, &wide.dx))].into_iter().chain(parameters),
-        ))
+        let mut names = vec!["y", "dx"];
+        let run = self.run_of::<f32>(1).expect("the shape was planned");
+        names.extend(trainable(&run).map(|entry| last_part(entry.name())));
+        let mut errors = vec![0.0_f64; names.len()];
+        for batch in [self.batch, self.batch + 1] {
+            let given = self.given_for(batch, 0, Spacing::Fine);
+            let narrow = self.made_for::<f32>(batch, &given);
+            let wide = self.made_for::<f64>(batch, &given);
+            let ranges = trainable(&run).map(Entry::range);
+            let parameters = ranges.map(|range| (&narrow.gradients[range.clone()], &wide.gradients[range]));
+            let tensors = [(&*narrow.y, &*wide.y), (&*narrow.dx, &*wide.dx)].into_iter().chain(parameters);
+            for (error, (narrow, wide)) in errors.iter_mut().zip(tensors) {
+                *error = error.max(largest_error(narrow, wide, LEAST_F32));
+            }
+        }
+        Ok(largest(names.into_iter().zip(errors)))
+    }
+
+    fn made_for<T: Scalar>(&self, batch: usize, given: &Given) -> Made<T>
+    where
+        L: Layer<T>,
+    {
+        let mut run = self.run_of(batch).expect("the shape was planned");
+        given.load(&mut run);
+        Made::by(&mut run)
+    }
+}
+
+/// The parameters that have gradients.
+fn trainable<T: Scalar>(run: &LayerRun<T>) -> impl Iterator<Item = &Entry> {
+    run.layout().entries().iter().filter(|entry| entry.role() == Role::Trainable)
+}
+
+/// The shape in which places in the input are told: of several inputs, a row for each sample.
+fn input_shape(run: &LayerRun<f64>) -> Vec<usize> {
+    match run.input_count() {
+        1 => run.x().shape().to_vec(),
+        _ => vec![run.batch(), run.lens()[0] / run.batch()],
     }
 }
 

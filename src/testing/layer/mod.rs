@@ -13,7 +13,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::numbers::snake_case;
 use super::report::{Found, attempt};
-use super::threads::on_one_thread;
+use super::threads::{on_one_thread, on_several};
 use super::{Failure, Report};
 use crate::error::shape_text;
 use crate::layers::{Layer, ParameterSpec, Phase, Plan, Scratch};
@@ -22,8 +22,14 @@ use crate::scalar::Scalar;
 /// How exactly the sum of the gradients of single samples has to be that of the batch: rounding in `f64` only.
 const SUM_BOUND: f64 = 1e-10;
 
-/// Batches whose scratch is compared.
-const SCRATCH_BATCHES: usize = 70;
+/// Samples of the largest batch in which each sample is compared with itself alone.
+const BATCHES: usize = 9;
+
+/// Up to this, the scratch of every batch is compared.
+const SCRATCH_BATCHES: usize = 1 << 10;
+
+/// From there, that of batches around the powers of two up to this.
+const LARGEST_SCRATCH_BATCH: usize = 1 << 16;
 
 /// Runs a layer through everything it owes, for samples of this shape. See [`LayerCheck`], which has settings.
 ///
@@ -51,20 +57,22 @@ where
 /// |---|---|
 /// | plan | the same for `f32` and `f64`, and when asked again; names in snake case, no two parameters of one name |
 /// | hostile shapes | `plan` refuses or takes them, and does not panic |
-/// | scratch | does not shrink when the batch grows, up to 70 samples |
+/// | scratch | does not shrink when the batch grows: all batches up to 1,024, and those around powers of two up to 65,536 |
 /// | all written | no NaN that was in `y`, `dx`, gradients or scratch is left or gets through |
 /// | repeated | the same bits again, and after another batch |
 /// | two forwards, one backward | the gradients are those of the second |
 /// | dx on request | without it, the gradients have the same bits |
 /// | prediction | the bits of the training pass, unless the layer draws random numbers |
 /// | sample alone | the bits it has in its batch: in memory of its own, and in that of a larger batch |
-/// | NaN | a sample that is NaN changes no bit of the others' output and `dx` |
+/// | batches | in a batch of 2 to 9, in either memory, each sample's output and `dx` have the bits that they have alone |
+/// | NaN and infinity | a sample whose `x` or `dy` is NaN, ∞ or −∞ changes no bit of the others' output and `dx` |
+/// | NaN comes out | an element of `x` that is NaN makes every output NaN that it can change; one of `dy`, of `dx` and gradients |
 /// | threads | the same bits on 1 and on 4 |
 /// | in one piece | if the layer [splits](Layer::split), its own passes give the bits of its two parts |
 /// | only reshapes | if the layer [says so](Layer::only_reshapes): no parameters; the bits of `x` and `dy` come out |
 /// | gradient of … | of `x` and of each parameter, against differences in `f64`; see below |
-/// | gradients add up | those of each parameter are the sums of those of single samples, within 10⁻¹⁰ |
-/// | f32 against f64 | output, and the gradient of `x` and of each parameter |
+/// | gradients add up | those of each parameter are the sums of those of single samples, within 10⁻¹⁰, in batches of 1 to 9 |
+/// | f32 against f64 | output, and the gradient of `x` and of each parameter, in an odd batch and in an even one |
 /// | round trip | if asked for by `round_trip`: written by serde and read, the layer is the same |
 ///
 /// A panic fails the check within which it happens. Whatever speaks of bits is checked in both types. A sample alone
@@ -208,6 +216,10 @@ impl<L: Layer<f32> + Layer<f64> + Clone> LayerCheck<L> {
     ///
     /// The report, if anything is not as it should be.
     pub fn run(self) -> Result<Report, Failure> {
+        on_several(|| self.check())
+    }
+
+    fn check(self) -> Result<Report, Failure> {
         let Self { batch, seed, .. } = self;
         let kind = Layer::<f64>::kind(&self.layer);
         let samples = if batch == 1 { "1 sample".to_owned() } else { format!("{batch} samples") };
@@ -301,20 +313,22 @@ impl<L: Layer<f32> + Layer<f64> + Clone> LayerCheck<L> {
         L: Layer<T>,
     {
         let run = self.run_of::<T>(1).map_err(|error| error.to_string())?;
+        let powers = || std::iter::successors(Some(2 * SCRATCH_BATCHES), |power| Some(2 * power));
+        let powers = || powers().take_while(|&power| power <= LARGEST_SCRATCH_BATCH);
+        let batches = || (1..=SCRATCH_BATCHES).chain(powers().flat_map(|power| power - 1..=power + 1));
         for phase in [Phase::Inference, Phase::Training] {
             let mut least = Scratch::default();
-            for batch in 1..=SCRATCH_BATCHES {
+            for batch in batches() {
                 let now = run.scratch(batch, phase);
                 if now.values < least.values || now.indices < least.indices {
-                    return Err(format!("{batch} samples need {now:?}, one sample less {least:?} ({phase:?})"));
+                    return Err(format!("{batch} samples need {now:?}, fewer {least:?} ({phase:?})"));
                 }
                 least = now;
             }
         }
-        Ok(format!("never less for a larger batch, up to {SCRATCH_BATCHES} samples"))
+        Ok(format!("never less for a larger batch, up to {LARGEST_SCRATCH_BATCH} samples"))
     }
 }
-
 
 /// What can be compared of a plan.
 #[derive(Debug, PartialEq)]

@@ -35,6 +35,18 @@ enum Fault {
     NanSpreads,
     SaysThatItOnlyReshapes,
     Panics,
+    EvenBatches,
+    EvenBatchesInPrediction,
+    DxOfEvenBatches,
+    GradientsOfEvenBatches,
+    CoarseF32InEvenBatches,
+    ScratchShrinksLate,
+    ScratchShrinksVeryLate,
+    InfinitySpreads,
+    InfiniteDySpreads,
+    HidesNan,
+    HidesNanOfDy,
+    HidesNanInGradient,
 }
 
 /// y = w·x², w being one number, and the input is kept in the scratch.
@@ -62,7 +74,12 @@ impl<T: Scalar> Layer<T> for Faulty {
     }
 
     fn scratch(&self, input: &[usize], batch: usize, _: Phase) -> Scratch {
-        let batch = if self.fault == Fault::ShrinkingScratch { 64 - batch % 64 } else { batch };
+        let batch = match self.fault {
+            Fault::ShrinkingScratch => 64 - batch % 64,
+            Fault::ScratchShrinksLate if batch >= 200 => batch - 100,
+            Fault::ScratchShrinksVeryLate if batch > 4096 => batch - 100,
+            _ => batch,
+        };
         Scratch { values: input.iter().product::<usize>() * batch, indices: 1 }
     }
 
@@ -70,6 +87,7 @@ impl<T: Scalar> Layer<T> for Faulty {
         let w = pass.parameters.split_slices::<1>()[0][0];
         let ScratchMut { values, indices } = pass.scratch;
         let few = T::of(1e-3);
+        let even = pass.x.shape()[0].is_multiple_of(2);
         let extra = match self.fault {
             Fault::ScratchReadBeforeWritten => values[0],
             Fault::Forgetful => few * T::of(CALLS.fetch_add(1, Ordering::Relaxed) as f64),
@@ -79,10 +97,16 @@ impl<T: Scalar> Layer<T> for Faulty {
             Fault::OtherInOnePiece => few,
             Fault::NanSpreads => pass.x.sum() * T::zero(),
             Fault::CoarseF32 if T::NAME == f32::NAME => few,
+            Fault::EvenBatches if even => few,
+            Fault::EvenBatchesInPrediction if even && pass.training.is_none() => few,
+            Fault::InfinitySpreads if pass.x.iter().any(|x| x.is_infinite()) => few,
             _ => T::zero(),
         };
         for ((y, &x), value) in pass.y.iter_mut().zip(&pass.x).zip(values) {
             *y = w * x * x + extra;
+            if self.fault == Fault::HidesNan && y.is_nan() {
+                *y = T::zero();
+            }
             if self.fault != Fault::FirstForwardCounts || indices[0] == u32::MAX {
                 *value = x;
             }
@@ -98,6 +122,7 @@ impl<T: Scalar> Layer<T> for Faulty {
         let first = pass.x.shape()[1];
         let beyond: T = pass.scratch.values[pass.x.len()..].iter().copied().sum();
         let of_first: T = xs.iter().zip(&pass.dy).take(first).map(|(&x, &dy)| x * x * dy).sum();
+        let even = pass.x.shape()[0].is_multiple_of(2);
         let [gradient, ..] = pass.gradients.split_slices::<1>();
         match self.fault {
             Fault::GradientNotWritten => {}
@@ -106,11 +131,20 @@ impl<T: Scalar> Layer<T> for Faulty {
             Fault::WrongGradient => gradient[0] = squares * T::of(1.00001),
             Fault::DyOfFirstSampleOnly => gradient[0] = of_first,
             Fault::WholeScratch => gradient[0] = squares + beyond,
+            Fault::GradientsOfEvenBatches if even => gradient[0] = squares * T::of(1.00001),
+            Fault::CoarseF32InEvenBatches if even && T::NAME == f32::NAME => gradient[0] = squares * T::of(1.01),
+            Fault::HidesNanInGradient if squares.is_nan() => gradient[0] = T::zero(),
             _ => gradient[0] = squares,
         }
         if let Some(dx) = &mut pass.dx {
             for ((dx, &x), &dy) in dx.iter_mut().zip(xs).zip(&pass.dy) {
                 *dx = T::of(2.0) * w * x * dy;
+            }
+            match self.fault {
+                Fault::DxOfEvenBatches if even => dx[[0, 0]] += T::of(1e-3),
+                Fault::InfiniteDySpreads if pass.dy.iter().any(|dy| dy.is_infinite()) => *dx += T::of(1e-3),
+                Fault::HidesNanOfDy => dx.mapv_inplace(|dx| if dx.is_nan() { T::zero() } else { dx }),
+                _ => {}
             }
             if self.fault == Fault::WrongDx {
                 *dx.last_mut().unwrap() *= T::of(1.00001);
@@ -130,13 +164,14 @@ impl<T: Scalar> Layer<T> for Faulty {
 }
 
 fn failed(fault: Fault) -> Vec<String> {
-    let result = LayerCheck::new(Faulty { fault }, [3]).batch(2).run();
+    let result = LayerCheck::new(Faulty { fault }, [3]).batch(3).run();
     result.map_or_else(|failure| failure.failed().map(|check| check.name.clone()).collect(), |_| vec![])
 }
 
 #[test]
 fn every_fault_is_found() {
     assert_eq!(failed(Fault::None), [""; 0]);
+    let mut missed = vec![];
     for (fault, check) in [
         (Fault::TwoOfOneName, "plan"),
         (Fault::PanicOnHugeShapes, "hostile shapes"),
@@ -156,14 +191,80 @@ fn every_fault_is_found() {
         (Fault::DyOfFirstSampleOnly, "gradients add up"),
         (Fault::CoarseF32, "f32 against f64"),
         (Fault::WholeScratch, "sample alone"),
-        (Fault::NanSpreads, "NaN"),
+        (Fault::NanSpreads, "NaN and infinity"),
         (Fault::SaysThatItOnlyReshapes, "only reshapes"),
+        (Fault::EvenBatches, "batches"),
+        (Fault::EvenBatchesInPrediction, "batches"),
+        (Fault::DxOfEvenBatches, "batches"),
+        (Fault::GradientsOfEvenBatches, "gradients add up"),
+        (Fault::CoarseF32InEvenBatches, "f32 against f64"),
+        (Fault::ScratchShrinksLate, "scratch"),
+        (Fault::ScratchShrinksVeryLate, "scratch"),
+        (Fault::InfinitySpreads, "NaN and infinity"),
+        (Fault::InfiniteDySpreads, "NaN and infinity"),
+        (Fault::HidesNan, "NaN comes out"),
+        (Fault::HidesNanOfDy, "NaN comes out"),
+        (Fault::HidesNanInGradient, "NaN comes out"),
         (Fault::Panics, "all written"),
         (Fault::Panics, "gradients"),
     ] {
         let failed = failed(fault);
-        assert!(failed.iter().any(|name| name == check), "{fault:?}: {failed:?}");
+        if !failed.iter().any(|name| name == check) {
+            missed.push(format!("{fault:?}: {failed:?} without {check}"));
+        }
     }
+    assert_eq!(missed, [""; 0]);
+}
+
+/// y = the largest x of a sample, as `max` has it: of a number and NaN it is the number.
+#[derive(Debug, Clone)]
+struct Largest {
+    nan_wins: bool,
+}
+
+impl Largest {
+    fn of<'a, T: Scalar>(&self, x: impl IntoIterator<Item = &'a T>) -> (usize, T) {
+        let mut largest = (0, T::neg_infinity());
+        for (i, &x) in x.into_iter().enumerate() {
+            if x > largest.1 || self.nan_wins && x.is_nan() {
+                largest = (i, x);
+            }
+        }
+        largest
+    }
+}
+
+impl<T: Scalar> Layer<T> for Largest {
+    fn kind(&self) -> &'static str {
+        "largest"
+    }
+
+    fn plan(&self, input: &[usize]) -> crate::Result<Plan> {
+        let &[_] = input else { return Err(Error::layer("largest", "needs vectors")) };
+        Ok(Plan::new([1]))
+    }
+
+    fn forward(&self, mut pass: Forward<'_, T>) {
+        for (mut y, x) in pass.y.outer_iter_mut().zip(pass.x.outer_iter()) {
+            y[0] = self.of(&x).1;
+        }
+    }
+
+    fn backward(&self, pass: Backward<'_, T>) {
+        let Some(mut dx) = pass.dx else { return };
+        dx.fill(T::zero());
+        for ((mut dx, x), dy) in dx.outer_iter_mut().zip(pass.x.outer_iter()).zip(pass.dy.outer_iter()) {
+            dx[self.of(&x).0] = dy[0];
+        }
+    }
+}
+
+/// Where a sample is NaN as a whole, the maximum could be, too.
+#[test]
+fn a_single_nan_that_is_hidden_is_found() {
+    check_layer(Largest { nan_wins: true }, [4]).unwrap();
+    let failure = check_layer(Largest { nan_wins: false }, [4]).unwrap_err();
+    assert_eq!(failure.failed().map(|check| check.name.as_str()).collect::<Vec<_>>(), ["NaN comes out"]);
 }
 
 #[test]
@@ -294,4 +395,54 @@ fn parameters_are_kept_in_their_range_and_measured_one_by_one() {
         let failure = check(layer).run().unwrap_err();
         assert!(failure.failed().all(|check| check.name == name), "{failure}");
     }
+}
+
+/// y = x·a·b, as two layers of which each has one of the numbers.
+#[derive(Debug, Clone)]
+struct Scales {
+    names: &'static [&'static str],
+}
+
+impl<T: Scalar> Layer<T> for Scales {
+    fn kind(&self) -> &'static str {
+        "scales"
+    }
+
+    fn plan(&self, input: &[usize]) -> crate::Result<Plan> {
+        let spec = |&name| ParameterSpec::new(name, [1], Initializer::Ones);
+        Ok(self.names.iter().map(spec).fold(Plan::new(input), Plan::parameter))
+    }
+
+    fn forward(&self, mut pass: Forward<'_, T>) {
+        let scale = match pass.parameters.count() {
+            1 => pass.parameters.split_slices::<1>()[0][0],
+            _ => pass.parameters.split_slices::<2>().map(|scale| scale[0]).into_iter().fold(T::one(), |a, b| a * b),
+        };
+        pass.y.zip_mut_with(&pass.x, |y, &x| *y = x * scale);
+    }
+
+    fn backward(&self, pass: Backward<'_, T>) {
+        let [a] = pass.parameters.split_slices();
+        let [da] = pass.gradients.split_slices();
+        da[0] = pass.x.iter().zip(&pass.dy).map(|(&x, &dy)| x * dy).sum();
+        if let Some(mut dx) = pass.dx {
+            dx.zip_mut_with(&pass.dy, |dx, &dy| *dx = dy * a[0]);
+        }
+    }
+
+    fn split(&self) -> Option<[Arc<dyn Layer<T>>; 2]> {
+        let [_, _] = self.names else { return None };
+        let (first, second) = self.names.split_at(1);
+        Some([first, second].map(|names| Arc::new(Self { names }) as _))
+    }
+}
+
+#[test]
+fn a_split_whose_second_part_has_parameters_fails_the_plan() {
+    check_layer(Scales { names: &["a"] }, [3]).unwrap();
+    let failure = check_layer(Scales { names: &["a", "b"] }, [3]).unwrap_err();
+    assert!(
+        failure.to_string().contains("FAILED plan  scales: splits into output 3; a 1 and output 3; b 1,"),
+        "{failure}"
+    );
 }
