@@ -17,7 +17,7 @@ use crate::data::TargetsView;
 use crate::error::{Error, Result};
 use crate::losses::Loss;
 use crate::metrics::Metric;
-use crate::optimizers::{MAX_SLOTS, Optimizer, step as optimizer_pass};
+use crate::optimizers::{MAX_SLOTS, NonFinite, Optimizer, Steps};
 use crate::scalar::Scalar;
 
 /// A model with everything that only training needs: optimizer and its slots, loss, metrics, counters, working memory.
@@ -50,6 +50,7 @@ pub struct Trainer<T: Scalar = f32> {
     /// Gradients in the layout of the parameters.
     gradients: Vec<T>,
     slots: Vec<Vec<T>>,
+    steps: Steps<T>,
     pub(super) workspace: Option<Workspace<T>>,
     pub(super) gathered: Gathered<T>,
     step: u64,
@@ -79,6 +80,7 @@ impl<T: Scalar> Trainer<T> {
         let parameters = model.parameter_count();
         Self {
             slots: vec![vec![T::zero(); parameters]; optimizer.slots().min(MAX_SLOTS)],
+            steps: Steps::default(),
             gradients: vec![T::zero(); parameters],
             compiled: Compiled {
                 identity: model.identity().clone(),
@@ -116,6 +118,7 @@ impl<T: Scalar> Trainer<T> {
     /// The model as it is now, to change its parameters, or to put a copy or another model of the same architecture in its
     /// place; with one of other shapes, the next step is an error.
     pub fn model_mut(&mut self) -> &mut Sequential<T> {
+        self.steps.forget();
         &mut self.model
     }
 
@@ -155,7 +158,7 @@ impl<T: Scalar> Trainer<T> {
         self.epoch
     }
 
-    /// The gradients of the last step, in the layout of the model's parameters.
+    /// The gradients of the last step, or of one that was refused after them, in the layout of the model's parameters.
     pub fn gradients(&self) -> &[T] {
         &self.gradients
     }
@@ -167,7 +170,8 @@ impl<T: Scalar> Trainer<T> {
     ///
     /// [`Error::ArrayShape`], [`Error::LengthMismatch`], [`Error::Targets`], [`Error::LabelOutOfRange`],
     /// [`Error::Empty`] if the batch does not fit the model, [`Error::InvalidParameter`] if a setting of optimizer or loss
-    /// is out of range, [`Error::NonFiniteLoss`] if the loss is not a number. No parameter has changed then.
+    /// is out of range, [`Error::NonFiniteLoss`] if the loss is not finite, [`Error::NonFiniteStep`] if a parameter or what
+    /// the optimizer remembers would not be. Nothing of that has changed then.
     ///
     /// ```
     /// use plywood::ndarray::array;
@@ -192,36 +196,50 @@ impl<T: Scalar> Trainer<T> {
         let batch = self.check("train_step", x.shape(), &targets)?;
         let x = x.view().into_dyn();
         self.ensure_workspace(batch);
-        in_pool(|| {
+        let (loss, refusal) = in_pool(|| {
             let workspace = self.workspace.as_mut().expect("just ensured");
             self.model.extents().0.view_mut(workspace.input_mut(), batch).assign(&x);
-            match self.step_on_workspace(batch, &targets, None, false) {
-                loss if loss.is_finite() => Ok(loss),
-                // who writes the loop has no epochs that are known here: all steps are one
-                loss => Err(Error::NonFiniteLoss { loss, epoch: self.epoch + 1, batch: self.step as usize + 1 }),
-            }
-        })
+            self.step_on_workspace(batch, &targets, None, false)
+        });
+        // who writes the loop has no epochs that are known here: all steps are one
+        let at = |refusal: Refusal| refusal.at(self.epoch + 1, self.step as usize + 1);
+        refusal.map(at).map_or(Ok(loss), Err)
     }
 
-    /// One step on inputs that lie in the workspace; returns the loss. Where it is not finite, the step is only taken if
-    /// `regardless`.
+    /// One step on inputs that lie in the workspace; returns the loss, and why the step was not taken if it was not. It is
+    /// taken in any case if `regardless`.
     pub(super) fn step_on_workspace(
         &mut self,
         batch: usize,
         targets: &TargetsView<'_, T>,
         weights: Option<&[T]>,
         regardless: bool,
-    ) -> f64 {
-        let Self { model, optimizer, loss, gradients, slots, workspace, step, .. } = self;
+    ) -> (f64, Option<Refusal>) {
+        let Self { model, optimizer, loss, gradients, slots, steps, workspace, step, .. } = self;
         let workspace = workspace.as_mut().expect("made before the first step");
         workspace.forward(model, batch, *step);
         let value = workspace.loss(model, loss.as_ref(), batch, targets, weights);
-        if value.is_finite() || regardless {
-            workspace.backward(model, batch, gradients);
-            *step += 1;
-            optimizer_pass(optimizer.as_ref(), *step, model.values_mut(), gradients, slots);
+        if !value.is_finite() && !regardless {
+            return (value, Some(Refusal::Loss(value)));
         }
-        value
+        workspace.backward(model, batch, gradients);
+        match steps.take(optimizer.as_ref(), *step + 1, model.values_mut(), gradients, slots, regardless) {
+            Ok(()) => *step += 1,
+            Err(element) => return (value, Some(self.refuse_step(element))),
+        }
+        (value, None)
+    }
+
+    /// Why a step is not taken that leads to this element.
+    fn refuse_step(&self, NonFinite { index, slot, value }: NonFinite<T>) -> Refusal {
+        let entries = self.model.layout().entries();
+        let name = entries.iter().find(|entry| entry.range().contains(&index)).expect("the entries are all").name();
+        let what = match slot {
+            None => name.to_owned(),
+            Some(_) => format!("{}'s memory of {name}", self.optimizer.name()),
+        };
+        let as_f64 = |value: T| value.to_f64().expect("f32 and f64 are f64s");
+        Refusal::Step { what, value: as_f64(value), gradient: as_f64(self.gradients[index]) }
     }
 
     /// Whether the model is one that the buffers fit: whoever has `model_mut` may have put another in its place.
@@ -266,6 +284,25 @@ impl<T: Scalar> Trainer<T> {
     pub(super) fn ensure_workspace(&mut self, batch: usize) {
         if self.workspace.as_ref().is_none_or(|workspace| workspace.batch() < batch) {
             self.workspace = Some(Workspace::new(&self.model, self.loss.as_ref(), batch));
+        }
+    }
+}
+
+/// Why a step is not taken.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// The loss is not finite.
+    Loss(f64),
+    /// What the step leads to is not.
+    Step { what: String, value: f64, gradient: f64 },
+}
+
+impl Refusal {
+    /// The error that it is in this epoch and batch, both from 1.
+    pub(super) fn at(self, epoch: usize, batch: usize) -> Error {
+        match self {
+            Self::Loss(loss) => Error::NonFiniteLoss { loss, epoch, batch },
+            Self::Step { what, value, gradient } => Error::NonFiniteStep { what, value, gradient, epoch, batch },
         }
     }
 }
@@ -321,7 +358,7 @@ impl<T: Scalar> Trainer<T> {
 
     /// Becomes what a checkpoint says, all of which has been checked.
     pub(crate) fn restore(&mut self, values: Vec<T>, slots: Vec<Vec<T>>, snapshot: Snapshot) {
-        self.model.values_mut().copy_from_slice(&values);
+        self.model_mut().values_mut().copy_from_slice(&values);
         self.slots = slots;
         self.optimizer.set_learning_rate(snapshot.learning_rate);
         (self.step, self.epoch, self.resumed) = (snapshot.step, snapshot.epoch, snapshot.run);
