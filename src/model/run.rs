@@ -48,6 +48,10 @@ impl<T: Scalar> Drop for AtWork<'_, T> {
 impl<T: Scalar> Trainer<T> {
     /// Trains on all samples as often as asked, and tells how it went.
     ///
+    /// Each step is handed over to rayon's thread pool by itself, so other threads can predict and train at the same time.
+    /// Callbacks run on the thread that calls. Called on a thread of a pool, it stays in that pool, and keeps that thread
+    /// until it returns.
+    ///
     /// # Errors
     ///
     /// As [`train_step`](Self::train_step); all data are checked before the first step. [`Error::InvalidParameter`] if a
@@ -103,8 +107,7 @@ impl<T: Scalar> Trainer<T> {
         self.ensure_workspace(fit.batch_size.min(samples));
         self.in_fit = true;
         let trainer = AtWork(self);
-        // the whole run within the thread pool: each step's tasks start without waking threads up from outside
-        in_pool(|| trainer.0.run_epochs(&run, &mut callbacks))
+        trainer.0.run_epochs(&run, &mut callbacks)
     }
 
     /// Whether the run that a checkpoint brought back, if there is one, can go on like this.
@@ -239,7 +242,7 @@ impl<T: Scalar> Trainer<T> {
             let indices = &order[range];
             // a callback may have changed the learning rate
             self.optimizer().check()?;
-            let (loss, refusal) = self.step_on_samples(run, indices);
+            let (loss, refusal) = in_pool(self.is_small_step(indices.len()), || self.step_on_samples(run, indices));
             let refused = refusal.is_some();
             if let Some(refusal) = refusal
                 && run.fit.non_finite_loss == NonFiniteLoss::Error

@@ -9,15 +9,17 @@ use super::parameters::Layout;
 use super::position::RunState;
 #[cfg(feature = "safetensors")]
 use super::position::{CheckpointRequest, Snapshot};
+use super::predictor::Inputs;
 use super::sequential::Sequential;
 #[cfg(feature = "safetensors")]
 use super::state::State;
 use super::workspace::Workspace;
 use crate::data::TargetsView;
 use crate::error::{Error, Result};
+use crate::kernels::parallel::{MIN_ELEMENTS, MIN_PASS};
 use crate::losses::Loss;
 use crate::metrics::Metric;
-use crate::optimizers::{MAX_SLOTS, NonFinite, Optimizer, Steps};
+use crate::optimizers::{MAX_SLOTS, NonFinite, Optimizer, PIECE, Steps};
 use crate::scalar::Scalar;
 
 /// A model with everything that only training needs: optimizer and its slots, loss, metrics, counters, working memory.
@@ -166,6 +168,11 @@ impl<T: Scalar> Trainer<T> {
     /// One step on a batch of inputs `[n, …]`: forward, loss, backward, update. Returns the batch's mean loss, computed
     /// before the update. For who writes the loop by hand; [`fit`](Self::fit) does the same.
     ///
+    /// A warm step allocates nothing, however many axes `x` has, as long as it lies in one piece and row-major. What may
+    /// still ask for memory: views of arrays of more than four axes, which are those of targets and outputs of such
+    /// samples, of an `x` that does not lie in one piece, and what layers of other crates are handed; and, in a call from
+    /// outside rayon's thread pool, the queue through which it is handed over, once in 63 times.
+    ///
     /// # Errors
     ///
     /// [`Error::ArrayShape`], [`Error::LengthMismatch`], [`Error::Targets`], [`Error::LabelOutOfRange`],
@@ -194,16 +201,27 @@ impl<T: Scalar> Trainer<T> {
         self.check_model()?;
         let targets = targets.into();
         let batch = self.check("train_step", x.shape(), &targets)?;
-        let x = x.view().into_dyn();
+        let x = Inputs::of(x);
         self.ensure_workspace(batch);
-        let (loss, refusal) = in_pool(|| {
+        // what is gathered leaves the trainer for as long as the step borrows it
+        let mut gathered = std::mem::take(&mut self.gathered);
+        let targets = gathered.in_one_piece(&targets);
+        let (loss, refusal) = in_pool(self.is_small_step(batch), || {
             let workspace = self.workspace.as_mut().expect("just ensured");
-            self.model.extents().0.view_mut(workspace.input_mut(), batch).assign(&x);
+            x.copy_to(self.model.extents().0, batch, workspace.input_mut());
             self.step_on_workspace(batch, &targets, None, false)
         });
+        self.gathered = gathered;
         // who writes the loop has no epochs that are known here: all steps are one
         let at = |refusal: Refusal| refusal.at(self.epoch + 1, self.step as usize + 1);
         refusal.map(at).map_or(Ok(loss), Err)
+    }
+
+    /// Whether a step on so many samples is over sooner than it could be handed over to the pool: nothing in it is cut into
+    /// tasks.
+    pub(super) fn is_small_step(&self, batch: usize) -> bool {
+        let most = if self.model.parameter_count() <= PIECE { MIN_PASS } else { 0 };
+        self.model.work().saturating_mul(batch) < most && self.model.extents().0.len(batch) < MIN_ELEMENTS
     }
 
     /// One step on inputs that lie in the workspace; returns the loss, and why the step was not taken if it was not. It is
@@ -365,7 +383,11 @@ impl<T: Scalar> Trainer<T> {
     }
 }
 
-/// Runs work on a thread of rayon's pool, this one if it is one.
-pub(super) fn in_pool<R: Send>(work: impl FnOnce() -> R + Send) -> R {
-    rayon::scope(|_| work())
+/// Runs work on a thread of rayon's pool, this one if it is one: the tasks it is cut into then start without waking threads
+/// up from outside, which takes some 20 µs each. Small work stays on this thread in any case.
+///
+/// It is a step or so at a time that is handed over, never a whole run: whoever else uses the pool waits for it, and a
+/// thread of the pool that waits for a task of its own may take it on in the meantime.
+pub(super) fn in_pool<R: Send>(small: bool, work: impl FnOnce() -> R + Send) -> R {
+    if small { work() } else { rayon::scope(|_| work()) }
 }

@@ -32,7 +32,7 @@ use crate::error::Result;
 use crate::scalar::Scalar;
 
 pub use adam::Adam;
-pub(crate) use pass::{NonFinite, Steps, step};
+pub(crate) use pass::{NonFinite, PIECE, Steps, step};
 pub use rmsprop::RMSprop;
 pub use sgd::SGD;
 
