@@ -17,7 +17,7 @@ use crate::kernels::{elementwise, normalization, pooling, softmax};
 use crate::layers::Network;
 use crate::losses::{CategoricalCrossentropy, LossPass, MeanSquaredError};
 use crate::model::{Evaluation, Fit, History, Model, Trainer};
-use crate::optimizers::{Adam, RMSprop, SGD, Update};
+use crate::optimizers::{Adam, RMSprop, SGD, Update, pass};
 use crate::scalar::Scalar;
 use crate::shape::Geometry;
 
@@ -183,6 +183,9 @@ compiled! {
 
     /// One step of some parameters.
     fn adam(optimizer: &Adam, piece: Update<'_, '_, Self>) = Adam::run;
+
+    /// Σ |x|.
+    fn sum_of_magnitudes(values: &[Self]) -> Self = pass::sum_of_magnitudes;
 
     /// A model of layers.
     fn build(network: Network<Self>, seed: u64) -> Result<Model<Self>> = Model::of;

@@ -354,6 +354,13 @@ impl<T: Scalar> Model<T> {
         self.samples_within(1 << 24).min(256)
     }
 
+    /// Multiply-adds of one sample's forward pass, and elements it writes.
+    pub(crate) fn work(&self) -> usize {
+        let outputs =
+            self.graph.nodes.iter().flat_map(|node| &node.outputs).map(|&output| self.graph.shape(output).len(1));
+        self.layers.iter().map(|layer| layer.multiply_adds).chain(outputs).fold(0, usize::saturating_add)
+    }
+
     /// How many samples no array between layers has more than so many elements for; at least 1.
     fn samples_within(&self, most: usize) -> usize {
         let widest = self.graph.shapes.iter().map(|shape| shape.len(1)).max().unwrap_or(1);

@@ -1,6 +1,6 @@
 //! Predicting without allocating.
 
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::sync::Arc;
 
 use ndarray::{ArrayRef, ArrayViewD, ArrayViewMutD, Axis, Dimension, Slice};
@@ -12,12 +12,21 @@ use crate::graph::executor::{Executor, Io, Purpose};
 use crate::graph::heads::Heads;
 use crate::kernels::aligned::Aligned;
 use crate::kernels::parallel::MIN_PASS;
-use crate::layers::Phase;
+use crate::layers::{BatchShape, Phase};
 use crate::scalar::Scalar;
 
-/// Multiply-adds from which on prediction goes into the thread pool as a whole, and not pass by pass. Less would take
-/// longer to hand over than to compute.
+/// Multiply-adds from which on prediction goes into the thread pool, and not pass by pass. Less would take longer to hand
+/// over than to compute.
 const MIN_POOL_WORK: usize = 2 * MIN_PASS;
+
+/// Multiply-adds of the batches that go into the thread pool together: a few milliseconds of one thread, beside which a
+/// hand-over costs nothing, and for which others can wait.
+const MAX_POOL_WORK: usize = 1 << 28;
+
+/// Whether this many samples are predicted sooner than they could be handed over to the pool.
+pub(super) fn is_small_prediction<T: Scalar>(model: &Model<T>, samples: usize) -> bool {
+    model.work().saturating_mul(samples) < MIN_POOL_WORK
+}
 
 /// A model ready to predict: parameters packed, all memory made.
 ///
@@ -56,13 +65,55 @@ const MIN_POOL_WORK: usize = 2 * MIN_PASS;
 /// worker.predictor = Predictor::new(Arc::new(model(2)?), 1);
 /// # Ok::<(), plywood::Error>(())
 /// ```
+///
+/// Once warm it allocates nothing, whatever the number of axes, as long as `x` and `y` lie in one piece and row-major each;
+/// else only arrays of more than four axes take memory for each batch, for the views they are copied through. Layers of
+/// other crates may ask for views as well, of which those of more than four axes take memory. A call from outside rayon's
+/// thread pool is handed over to it through a queue, which asks for memory once in 63 times.
 #[derive(Debug)]
 pub struct Predictor<T: Scalar = f32, M: Deref<Target = Model<T>> = Arc<Model<T>>> {
     model: M,
     batch: usize,
     executor: Executor<T>,
     /// The input of a batch that does not lie in one piece.
-    copy: Aligned<T>,
+    input: Aligned<T>,
+    /// The output of one, made when there is one.
+    output: Aligned<T>,
+}
+
+/// Samples to predict from. What lies in one piece is kept as such: views of many axes take memory.
+pub(super) enum Inputs<'a, T> {
+    Slice(&'a [T]),
+    View(ArrayViewD<'a, T>),
+}
+
+/// Where predictions go.
+pub(super) enum Outputs<'a, T> {
+    Slice(&'a mut [T]),
+    View(ArrayViewMutD<'a, T>),
+}
+
+impl<'a, T: Scalar> Inputs<'a, T> {
+    pub(super) fn of<D: Dimension>(x: &'a ArrayRef<T, D>) -> Self {
+        x.as_slice().map_or_else(|| Self::View(x.view().into_dyn()), Self::Slice)
+    }
+
+    /// Copies all of them.
+    pub(super) fn copy_to(&self, shape: &BatchShape, samples: usize, to: &mut [T]) {
+        match self {
+            Self::Slice(x) => to[..x.len()].copy_from_slice(x),
+            Self::View(x) => shape.view_mut(to, samples).assign(x),
+        }
+    }
+}
+
+impl<'a, T: Scalar> Outputs<'a, T> {
+    fn of<D: Dimension>(y: &'a mut ArrayRef<T, D>) -> Self {
+        if y.is_standard_layout() {
+            return Self::Slice(y.as_slice_mut().expect("it lies in one piece"));
+        }
+        Self::View(y.view_mut().into_dyn())
+    }
 }
 
 impl<T: Scalar, M: Deref<Target = Model<T>>> Predictor<T, M> {
@@ -80,8 +131,8 @@ impl<T: Scalar, M: Deref<Target = Model<T>>> Predictor<T, M> {
         let mut executor =
             executor.expect("one sample was found to fit when the model was built, and the batch has been limited");
         executor.prepare(bound);
-        let copy = Aligned::new(model.batch_shapes().0.len(batch));
-        Self { model, batch, executor, copy }
+        let input = Aligned::new(model.batch_shapes().0.len(batch));
+        Self { model, batch, executor, input, output: Aligned::default() }
     }
 
     /// Returns the model.
@@ -99,7 +150,20 @@ impl<T: Scalar, M: Deref<Target = Model<T>>> Predictor<T, M> {
     where
         M: Send,
     {
-        self.predict_views(x.view().into_dyn(), y.view_mut().into_dyn())
+        let samples = self.model.check_input("predict", x.shape())?;
+        let (_, output) = self.model.batch_shapes();
+        if y.shape().get(1..) != Some(output.sample()) {
+            return Err(Error::ArrayShape {
+                what: "the array for predictions",
+                got: y.shape().to_vec(),
+                expected: format!("n×{}", shape_text(output.sample())),
+            });
+        }
+        if y.shape()[0] != samples {
+            return Err(Error::LengthMismatch { inputs: samples, what: "rows for predictions", targets: y.shape()[0] });
+        }
+        self.predict_checked(samples, &Inputs::of(x), &mut Outputs::of(y));
+        Ok(())
     }
 
     /// Writes into `y` what the model makes of `x`, both sample after sample, each in row-major order.
@@ -123,8 +187,7 @@ impl<T: Scalar, M: Deref<Target = Model<T>>> Predictor<T, M> {
             let expected = format!("{}, the outputs of {samples} samples", output.len(samples));
             return Err(Error::ArrayShape { what: "the slice for predictions", got: vec![y.len()], expected });
         }
-        let (x, y) = (input.clone().view(x, samples), output.clone().view_mut(y, samples));
-        self.predict_checked(x, y);
+        self.predict_checked(samples, &Inputs::Slice(x), &mut Outputs::Slice(y));
         Ok(())
     }
 
@@ -159,7 +222,7 @@ impl<T: Scalar, M: Deref<Target = Model<T>>> Predictor<T, M> {
             return Err(error);
         }
         let (most, executor) = (self.batch, &mut self.executor);
-        in_pool(|| {
+        in_pool(is_small_prediction(model, samples), || {
             for first in (0..samples).step_by(most) {
                 let batch = most.min(samples - first);
                 let range = |value: usize| {
@@ -175,65 +238,45 @@ impl<T: Scalar, M: Deref<Target = Model<T>>> Predictor<T, M> {
         Ok(())
     }
 
-    pub(crate) fn predict_views(&mut self, x: ArrayViewD<'_, T>, y: ArrayViewMutD<'_, T>) -> Result<()>
+    /// Predicts from arrays that have been checked.
+    pub(super) fn predict_checked(&mut self, samples: usize, x: &Inputs<'_, T>, y: &mut Outputs<'_, T>)
     where
         M: Send,
     {
-        let samples = self.model.check_input("predict", x.shape())?;
-        let (_, output) = self.model.batch_shapes();
-        if y.shape().get(1..) != Some(output.sample()) {
-            return Err(Error::ArrayShape {
-                what: "the array for predictions",
-                got: y.shape().to_vec(),
-                expected: format!("n×{}", shape_text(output.sample())),
-            });
-        }
-        if y.shape()[0] != samples {
-            return Err(Error::LengthMismatch { inputs: samples, what: "rows for predictions", targets: y.shape()[0] });
-        }
-        self.predict_checked(x, y);
-        Ok(())
-    }
-
-    fn predict_checked(&mut self, x: ArrayViewD<'_, T>, y: ArrayViewMutD<'_, T>)
-    where
-        M: Send,
-    {
-        let work = self.model.layers().iter().fold(0, |sum: usize, layer| sum.saturating_add(layer.multiply_adds()));
-        if work.saturating_mul(x.shape()[0]) < MIN_POOL_WORK {
-            self.predict_batches(x, y);
-        } else {
-            in_pool(|| self.predict_batches(x, y));
+        let small = is_small_prediction(&self.model, samples);
+        let together = (MAX_POOL_WORK / self.model.work().max(1) / self.batch).max(1) * self.batch;
+        for first in (0..samples).step_by(together) {
+            in_pool(small, || self.predict_batches(first..(first + together).min(samples), x, y));
         }
     }
 
-    /// All samples of arrays that have been checked.
-    fn predict_batches(&mut self, x: ArrayViewD<'_, T>, mut y: ArrayViewMutD<'_, T>) {
-        let Self { model, batch: most, executor, copy, .. } = self;
+    /// Some of the samples.
+    fn predict_batches(&mut self, samples: Range<usize>, x: &Inputs<'_, T>, y: &mut Outputs<'_, T>) {
+        let Self { model, batch: most, executor, input: copy, output: whole } = self;
         let (input, output) = model.batch_shapes();
-        let samples = x.shape()[0];
-        for first in (0..samples).step_by(*most) {
-            let batch = (*most).min(samples - first);
-            let slice = Slice::from(first..first + batch);
-            let x = x.slice_axis(Axis(0), slice);
-            let mut y = y.slice_axis_mut(Axis(0), slice);
-            let x = match x.to_slice() {
-                Some(x) => x,
-                None => {
-                    input.view_mut(copy.as_mut_slice(), batch).assign(&x);
+        for first in samples.clone().step_by(*most) {
+            let last = (first + *most).min(samples.end);
+            let (batch, slice) = (last - first, Slice::from(first..last));
+            let x = match x {
+                Inputs::Slice(x) => &x[input.len(first)..input.len(last)],
+                Inputs::View(x) => {
+                    input.view_mut(copy.as_mut_slice(), batch).assign(&x.slice_axis(Axis(0), slice));
                     &copy.as_slice()[..input.len(batch)]
                 }
             };
             let mut run = |y: &mut [T]| {
                 executor.forward(model.bound(), batch, Io { inputs: &[x], outputs: &mut [y] }, None);
             };
-            match y.as_slice_mut() {
-                Some(y) => run(y),
-                None => {
+            match y {
+                Outputs::Slice(y) => run(&mut y[output.len(first)..output.len(last)]),
+                Outputs::View(y) => {
                     // only a caller with an output that does not lie in one piece pays for a copy of it
-                    let mut whole = vec![T::zero(); output.len(batch)];
-                    run(&mut whole);
-                    y.assign(&output.view(&whole, batch));
+                    if whole.as_slice().is_empty() {
+                        *whole = Aligned::new(output.len(*most));
+                    }
+                    let whole = &mut whole.as_mut_slice()[..output.len(batch)];
+                    run(whole);
+                    y.slice_axis_mut(Axis(0), slice).assign(&output.view(whole, batch));
                 }
             }
         }
