@@ -73,6 +73,7 @@ fn optimizers(criterion: &mut Criterion) {
             bencher.iter(|| {
                 let mut slots: Vec<&mut [f32]> = slots.iter_mut().map(Vec::as_mut_slice).collect();
                 optimizer.update(Update {
+                    factors: Default::default(),
                     step: 1,
                     parameters: &mut parameters,
                     gradients: &gradients,

@@ -38,11 +38,11 @@ pub(crate) fn generator(seed: u64, purpose: Purpose) -> ChaCha8Rng {
     generator
 }
 
-/// The number that a layer of this index is given in a training step, to seed what it draws.
-pub(crate) fn layer_number(seed: u64, step: u64, layer: usize) -> u64 {
+/// The number that a layer of this index is given in a part of a training step, to seed what it draws.
+pub(crate) fn layer_number(seed: u64, step: u64, part: usize, layer: usize) -> u64 {
     let mut generator = generator(seed, Purpose::Layers { step });
-    // The stream's words number 2·layer and 2·layer + 1, without drawing those before them.
-    generator.set_word_pos(2 * layer as u128);
+    // Two words of the stream for each layer, without drawing those before them; a part has room for 2³² layers.
+    generator.set_word_pos(2 * ((part as u128) << 32 | layer as u128));
     generator.next_u64()
 }
 
@@ -79,9 +79,9 @@ mod tests {
         let mut stream = generator(42, Purpose::Layers { step: 9 });
         // 40 numbers are 80 words: more than the 64 that ChaCha makes at once.
         for layer in 0..40 {
-            assert_eq!(layer_number(42, 9, layer), stream.next_u64(), "layer {layer}");
+            assert_eq!(layer_number(42, 9, 0, layer), stream.next_u64(), "layer {layer}");
         }
-        assert_ne!(layer_number(42, 9, 0), layer_number(42, 10, 0));
+        assert_ne!(layer_number(42, 9, 0, 0), layer_number(42, 10, 0, 0));
     }
 
     /// Whoever upgrades the generator must see that every seeded result changes.
@@ -91,7 +91,7 @@ mod tests {
             first(42, Purpose::Parameter(0)),
             first(42, Purpose::Parameter(1)),
             first(42, Purpose::Shuffling { epoch: 0 }),
-            layer_number(42, 1, 2),
+            layer_number(42, 1, 0, 2),
         ];
         let expected = [
             12_578_764_544_318_200_737,

@@ -206,6 +206,7 @@ fn large_weights_of_samples_are_numbers_as_long_as_their_product_is() {
         from_logits: false,
         targets: (&targets).into(),
         weights: Some(&[2e38]),
+        batch: 1,
         losses: &mut [0.0],
         dy: Some(dy.view_mut().into_dyn()),
     });

@@ -175,6 +175,7 @@ fn crossentropy(from_logits: bool, y: Array2<f64>, classes: Array1<usize>) -> (V
         from_logits,
         targets: TargetsView::Classes(classes.view()),
         weights: None,
+        batch: losses.len(),
         losses: &mut losses,
         dy: Some(dy.view_mut().into_dyn()),
     });
@@ -264,6 +265,7 @@ fn optimizer_state_lost_or_misassigned() {
         trainer.fit(&data, &Fit::epochs(1).batch_size(2).shuffle(false)).unwrap();
         for ((value, &gradient), [v, m, mean]) in values.iter_mut().zip(trainer.gradients()).zip(&mut slots) {
             optimizer.update(Update {
+                factors: Default::default(),
                 step,
                 parameters: std::slice::from_mut(value),
                 gradients: &[gradient],
@@ -279,7 +281,13 @@ fn optimizer_state_lost_or_misassigned() {
 fn epsilon_of_rmsprop() {
     let step = |optimizer: RMSprop, gradient| {
         let (mut w, mut v) = ([0.0_f64], [0.0]);
-        optimizer.update(Update { step: 1, parameters: &mut w, gradients: &[gradient], slots: &mut [&mut v] });
+        optimizer.update(Update {
+            factors: Default::default(),
+            step: 1,
+            parameters: &mut w,
+            gradients: &[gradient],
+            slots: &mut [&mut v],
+        });
         -w[0]
     };
     for (optimizer, at_small, at_1) in [

@@ -141,6 +141,15 @@ impl<T> TargetsView<'_, T> {
         }
     }
 
+    /// The targets of some samples that follow one another.
+    pub(crate) fn slice(&self, samples: std::ops::Range<usize>) -> TargetsView<'_, T> {
+        let slice = Slice::from(samples);
+        match self {
+            Self::Classes(classes) => TargetsView::Classes(classes.slice_axis(Axis(0), slice)),
+            Self::Values(values) => TargetsView::Values(values.slice_axis(Axis(0), slice)),
+        }
+    }
+
     /// Number of samples.
     pub fn len(&self) -> usize {
         match self {

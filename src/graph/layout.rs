@@ -139,6 +139,11 @@ impl Layout {
         range(self.trainable(block)).len() + range(self.state(block)).len()
     }
 
+    /// The numbers of a layer's trainable entries.
+    pub(crate) fn trainable_entries(&self, block: usize) -> Range<usize> {
+        self.blocks[block][0].clone()
+    }
+
     /// The trainable entries of a layer.
     pub(crate) fn trainable(&self, block: usize) -> &[Entry] {
         &self.entries[self.blocks[block][0].clone()]

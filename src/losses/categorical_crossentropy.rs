@@ -79,6 +79,7 @@ const NAME: &str = "categorical_crossentropy";
 ///     from_logits: false,
 ///     targets,
 ///     weights: None,
+///     batch: losses.len(),
 ///     losses: &mut losses,
 ///     dy: Some(gradient.view_mut().into_dyn()),
 /// });
@@ -134,7 +135,7 @@ impl CategoricalCrossentropy {
     /// What [`Loss::evaluate`] does.
     pub(crate) fn run<T: Scalar>(&self, pass: LossPass<'_, T>) {
         let from_logits = self.from_logits || pass.from_logits;
-        let batch = T::of(pass.losses.len() as f64);
+        let batch = T::of(pass.batch as f64);
         let classes = pass.y.len() / pass.losses.len().max(1);
         let smoothing = Smoothing::new(self.label_smoothing, classes);
         Rows::run(pass, |rows| {

@@ -41,7 +41,7 @@ use crate::scalar::Scalar;
 /// let (y, targets) = (y.view().into_dyn(), (&targets).into());
 /// let mut losses = [0.0; 2];
 /// MeanSquaredError.check(&[2], &targets)?;
-/// MeanSquaredError.evaluate(LossPass { y, from_logits: false, targets, weights: None, losses: &mut losses, dy: None });
+/// MeanSquaredError.evaluate(LossPass { y, from_logits: false, targets, weights: None, batch: 1, losses: &mut losses, dy: None });
 /// assert_eq!(losses, [2.0, 1.0]);
 /// # Ok::<(), plywood::Error>(())
 /// ```
@@ -53,7 +53,7 @@ pub struct MeanSquaredError;
 impl MeanSquaredError {
     /// What [`Loss::evaluate`] does.
     pub(crate) fn run<T: Scalar>(pass: LossPass<'_, T>) {
-        let batch = pass.losses.len();
+        let batch = pass.batch;
         Rows::run(pass, |rows| {
             vectorized(
                 #[inline(always)]

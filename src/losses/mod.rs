@@ -72,7 +72,7 @@ pub(crate) use targets::check_class_targets;
 ///     fn evaluate(&self, mut pass: LossPass<'_, T>) {
 ///         let TargetsView::Values(targets) = pass.targets else { unreachable!("check has refused class indices") };
 ///         let n = T::of((pass.y.len() / pass.losses.len()) as f64);
-///         let batch = T::of(pass.losses.len() as f64);
+///         let batch = T::of(pass.batch as f64);
 ///         for (i, (y, t)) in pass.y.outer_iter().zip(targets.outer_iter()).enumerate() {
 ///             let weight = pass.weights.map_or(T::one(), |weights| weights[i]);
 ///             pass.losses[i] = weight / n * y.iter().zip(&t).map(|(&y, &t)| (y - t).abs()).sum();
@@ -90,6 +90,7 @@ pub(crate) use targets::check_class_targets;
 /// #     from_logits: false,
 /// #     targets: TargetsView::Values(t.view().into_dyn()),
 /// #     weights: None,
+/// #     batch: losses.len(),
 /// #     losses: &mut losses,
 /// #     dy: Some(dy.view_mut().into_dyn()),
 /// # });
@@ -137,6 +138,7 @@ pub trait Loss<T: Scalar = f32>: Debug + Send + Sync {
 ///     from_logits: false,
 ///     targets: (&t).into(),
 ///     weights: None,
+///     batch: losses.len(),
 ///     losses: &mut losses,
 ///     dy: None,
 /// });
@@ -154,6 +156,8 @@ pub struct LossPass<'a, T> {
     pub weights: Option<&'a [T]>,
     /// To be overwritten with wᵢ·lᵢ for each sample.
     pub losses: &'a mut [T],
+    /// The samples B that the mean is over: all of the step, of which these may be a part.
+    pub batch: usize,
     /// To be overwritten with ∂(Σ wᵢ·lᵢ / B) / ∂y, if present; contiguous.
     pub dy: Option<ArrayViewMutD<'a, T>>,
 }

@@ -26,6 +26,7 @@ impl<'a, T: Scalar> Case<'a, T> {
             from_logits: self.from_logits,
             targets: self.targets.view(),
             weights: self.weights,
+            batch: losses.len(),
             losses,
             dy: dy.map(|dy| dy.view_mut()),
         }

@@ -176,6 +176,7 @@ fn evaluate_batches<T: Scalar>(
                 from_logits,
                 targets: targets.reborrow(),
                 weights: weights.map(|weights| &weights[range]),
+                batch: losses.len(),
                 losses: &mut *losses,
                 dy: None,
             });

@@ -12,6 +12,7 @@ use crate::scalar::Scalar;
 /// |---|---|---|---|
 /// | `epochs` | | ≥ 1 | passes over the training data |
 /// | [`batch_size`](Self::batch_size) | 32 | ≥ 1 | samples in a step; the last batch of an epoch may be smaller |
+/// | [`micro_batches`](Self::micro_batches) | 1 | ≥ 1 | parts that a batch is computed in, one after the other |
 /// | [`shuffle`](Self::shuffle) | `true` | | whether each epoch has an order of its own, decided by the model's seed |
 /// | [`validation`](Self::validation) | none | | data that is evaluated after each epoch |
 /// | [`validation_split`](Self::validation_split) | none | above 0 and below 1 | the part of the training data that is held out for that: its last samples |
@@ -36,6 +37,7 @@ use crate::scalar::Scalar;
 pub struct Fit<'d, T: Scalar = f32> {
     pub(crate) epochs: usize,
     pub(crate) batch_size: usize,
+    pub(crate) micro_batches: usize,
     pub(crate) shuffle: bool,
     pub(crate) validation: Validation<'d, T>,
     pub(crate) class_weights: Vec<(usize, f64)>,
@@ -120,6 +122,7 @@ impl<'d, T: Scalar> Fit<'d, T> {
         Self {
             epochs,
             batch_size: 32,
+            micro_batches: 1,
             shuffle: true,
             validation: Validation::None,
             class_weights: vec![],
@@ -133,6 +136,19 @@ impl<'d, T: Scalar> Fit<'d, T> {
     /// Sets the number of samples in a step.
     pub fn batch_size(mut self, batch_size: usize) -> Self {
         self.batch_size = batch_size;
+        self
+    }
+
+    /// Sets the number of parts that each batch is computed in, one after the other: activations then take memory for a part
+    /// only, and the step is still one of the whole batch (gradient accumulation).
+    ///
+    /// Parts are equally long, or differ by one sample. Their gradients are added along a tree that depends on the number
+    /// of parts alone, so the weights are the same for any number of threads; they differ from those with another number
+    /// of parts by rounding, where layers draw random numbers, and where a layer looks at its whole batch, as batch
+    /// normalization does: each part is a batch of its own to it. A batch with fewer samples has a part for each.
+    #[doc(alias = "gradient accumulation")]
+    pub fn micro_batches(mut self, count: usize) -> Self {
+        self.micro_batches = count;
         self
     }
 

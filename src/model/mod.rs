@@ -13,9 +13,11 @@
 //! # Ok::<(), plywood::Error>(())
 //! ```
 
+mod clip;
 mod curve;
 mod evaluation;
 mod fit;
+mod freezing;
 mod functional;
 mod gather;
 mod history;
@@ -33,6 +35,7 @@ mod timing;
 mod trainer;
 mod workspace;
 
+pub use clip::Clip;
 pub use evaluation::Evaluation;
 #[cfg(feature = "plot")]
 pub(crate) use fit::Validation;

@@ -45,6 +45,8 @@ pub struct Model<T: Scalar = f32> {
     pub(super) graph: Graph<T>,
     pub(super) layout: Layout,
     pub(super) values: Vec<T>,
+    /// Whether each trainable parameter stays as it is, in the order of the layout.
+    pub(super) frozen: Vec<bool>,
     pub(super) seed: u64,
     /// The same for all copies of a model, and for no other.
     pub(super) identity: Arc<()>,

@@ -104,6 +104,7 @@ impl<T: Scalar> Planned<T> {
     pub(crate) fn with_values(self, seed: u64, values: Vec<T>) -> Model<T> {
         debug_assert_eq!(values.len(), self.layout.len(), "as many values as parameters");
         let Self { network, layers, graph, layout, .. } = self;
-        Model { network, layers, graph, layout, values, seed, identity: Arc::new(()) }
+        let frozen = vec![false; layout.trainable_count()];
+        Model { network, layers, graph, layout, values, frozen, seed, identity: Arc::new(()) }
     }
 }

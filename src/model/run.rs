@@ -11,6 +11,7 @@ use super::history::History;
 use super::position::Snapshot;
 use super::position::{Epochs, Position, RunState};
 use super::trainer::{Refusal, Trainer, in_pool};
+use super::workspace::Batch;
 use crate::callbacks::{BatchEnd, Callback, Callbacks, Control, EpochEnd, TrainBegin};
 use crate::data::{Batches, Dataset, Targets, epoch_order, validation_start};
 use crate::error::{Error, Result};
@@ -87,7 +88,9 @@ impl<T: Scalar> Trainer<T> {
             let expected = "a call when this one has returned: a run cannot begin within another";
             return Err(Error::invalid_parameter("trainer", "fit", "called in a callback", expected));
         }
-        for (parameter, value) in [("epochs", fit.epochs), ("batch_size", fit.batch_size)] {
+        for (parameter, value) in
+            [("epochs", fit.epochs), ("batch_size", fit.batch_size), ("micro_batches", fit.micro_batches)]
+        {
             if value == 0 {
                 return Err(Error::invalid_parameter("fit", parameter, value, "at least 1"));
             }
@@ -105,7 +108,7 @@ impl<T: Scalar> Trainer<T> {
         let run = Run { data, fit, samples, weights: weights(data, fit, self.model.output_shape())? };
         let mut callbacks = Callbacks { progress: Progress::new(fit.verbosity), others: callbacks };
         self.check_resumed(run.epochs(), &callbacks)?;
-        self.ensure_workspace("fit", fit.batch_size.min(samples))?;
+        self.ensure_workspace("fit", fit.batch_size.min(samples), fit.micro_batches)?;
         let running = Arc::new(());
         self.running = Arc::downgrade(&running);
         let trainer = AtWork(self);
@@ -259,7 +262,10 @@ impl<T: Scalar> Trainer<T> {
             let indices = &order[range];
             // a callback may have changed the learning rate
             self.optimizer().check()?;
-            let (loss, refusal) = in_pool(self.is_small_step(indices.len()), || self.step_on_samples(run, indices));
+            // it may have frozen parameters, too
+            self.ensure_workspace("fit", run.fit.batch_size.min(run.samples), run.fit.micro_batches)?;
+            let small = self.is_small_step(indices.len());
+            let (loss, refusal) = in_pool(small, || self.step_on_samples(run, indices));
             let refused = refusal.is_some();
             if let Some(refusal) = refusal
                 && run.fit.non_finite_loss == NonFiniteLoss::Error
@@ -328,21 +334,19 @@ impl<T: Scalar> Trainer<T> {
     /// One step on these samples of data that has been checked; returns the loss, and why the step was not taken if it was
     /// not.
     fn step_on_samples(&mut self, run: &Run<'_, T>, indices: &[usize]) -> (f64, Option<Refusal>) {
-        let workspace = self.workspace.as_mut().expect("made before the first epoch");
         let inputs = run.data.inputs().as_slice().expect("a data set's inputs are contiguous");
-        gather_inputs(inputs, inputs.len() / run.data.len(), indices, workspace.input_mut(&self.model));
-
+        let len = inputs.len() / run.data.len();
         // what is gathered leaves the trainer for as long as the step borrows it
         let mut gathered = std::mem::take(&mut self.gathered);
         let (targets, weights) = gathered.gather(run.data.targets(), run.weights.as_deref(), indices);
-        let targets = targets.for_output(self.model.output_shape());
-        let regardless = run.fit.non_finite_loss == NonFiniteLoss::Ignore;
-        let outcome = self.step_on_workspace(indices.len(), &targets, weights, regardless);
-        if !self.metrics.is_empty() {
-            let workspace = self.workspace.as_mut().expect("just used");
-            let predictions = workspace.predictions(&self.model, indices.len());
-            self.metrics.iter_mut().for_each(|metric| metric.update(predictions.view(), &targets));
-        }
+        let batch = Batch {
+            samples: indices.len(),
+            parts: run.fit.micro_batches.min(indices.len()),
+            write_inputs: &|samples, to| gather_inputs(inputs, len, &indices[samples], to),
+            targets: targets.for_output(self.model.output_shape()),
+            weights,
+        };
+        let outcome = self.take_step(&batch, run.fit.non_finite_loss == NonFiniteLoss::Ignore, true);
         self.gathered = gathered;
         outcome
     }

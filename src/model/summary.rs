@@ -35,6 +35,9 @@ use crate::terminal::shows_unicode;
 pub struct Summary {
     layers: Vec<Row>,
     parameters: usize,
+    /// Parameters that training changes.
+    learning: usize,
+    /// Of a parameter.
     bytes: usize,
     multiply_adds: bool,
     activation_memory: bool,
@@ -69,7 +72,8 @@ impl Summary {
         Self {
             layers: rows.collect(),
             parameters,
-            bytes: parameters * size_of::<T>(),
+            learning: model.learning_len(),
+            bytes: size_of::<T>(),
             multiply_adds: false,
             activation_memory: false,
             times: None,
@@ -224,10 +228,13 @@ impl fmt::Display for Summary {
         } else {
             rule(f, frame("-", ["└", "─", "┴", "┘"]))?;
         }
-        let (count, size) = (thousands(self.parameters), size(self.bytes));
-        writeln!(f, " Total params: {count} ({size})")?;
-        writeln!(f, " Trainable params: {count} ({size})")?;
-        writeln!(f, " Non-trainable params: 0 (0.00 B)")?;
+        for (what, count) in [
+            ("Total", self.parameters),
+            ("Trainable", self.learning),
+            ("Non-trainable", self.parameters - self.learning),
+        ] {
+            writeln!(f, " {what} params: {} ({})", thousands(count), size(count * self.bytes))?;
+        }
         if let Some(times) = &self.times {
             let (samples, arrow) = (thousands(times.batch), self.arrow());
             writeln!(f, " Times: for {samples} samples; {arrow} is computed together with the layer above")?;

@@ -97,7 +97,7 @@ impl<T: Scalar> Model<T> {
     pub fn time_layers(&self, batch: usize) -> LayerTimes {
         let batch = self.batch_within_memory(batch);
         // a loss that leaves a final Softmax to the model
-        let mut workspace = Workspace::new(self, &MeanSquaredError, batch)
+        let mut workspace = Workspace::new(self, &MeanSquaredError, batch, 1)
             .expect("no array of it has more elements than were found to fit");
         let values = [-0.9, 0.3, 0.7, -0.2, 0.5];
         let mut made_up = values.into_iter().cycle().map(T::of);

@@ -2,8 +2,9 @@
 
 use std::sync::{Arc, Weak};
 
-use ndarray::{ArrayRef, Dimension};
+use ndarray::{ArrayRef, ArrayViewD, Dimension};
 
+use super::clip::Clip;
 use super::gather::Gathered;
 use super::model::Model;
 use super::position::RunState;
@@ -12,14 +13,15 @@ use super::position::{CheckpointRequest, Snapshot};
 use super::predictor::Inputs;
 #[cfg(feature = "safetensors")]
 use super::state::State;
-use super::workspace::Workspace;
+use super::workspace::{Batch, Predicted, Step, Workspace};
 use crate::data::TargetsView;
 use crate::error::{Error, Result};
 use crate::graph::Layout;
 use crate::kernels::parallel::{MIN_ELEMENTS, MIN_PASS};
+use crate::layers::Entry;
 use crate::losses::Loss;
 use crate::metrics::Metric;
-use crate::optimizers::{MAX_SLOTS, NonFinite, Optimizer, PIECE, Steps};
+use crate::optimizers::{Factors, Group, MAX_SLOTS, NonFinite, Optimizer, PIECE, Steps};
 use crate::scalar::Scalar;
 
 /// A model with everything that only training needs: optimizer and its slots, loss, metrics, counters, working memory.
@@ -53,6 +55,12 @@ pub struct Trainer<T: Scalar = f32> {
     gradients: Vec<T>,
     slots: Vec<Vec<T>>,
     steps: Steps<T>,
+    /// For each trainable parameter, what settings are multiplied by.
+    factors: Vec<Factors>,
+    /// The parameters that learn, by their factors; empty until they are looked for.
+    groups: Vec<Group>,
+    clip: Option<Clip>,
+    hook: Option<Hook<T>>,
     pub(super) workspace: Option<Workspace<T>>,
     pub(super) gathered: Gathered<T>,
     step: u64,
@@ -83,6 +91,10 @@ impl<T: Scalar> Trainer<T> {
         Self {
             slots: vec![vec![T::zero(); parameters]; optimizer.slots().min(MAX_SLOTS)],
             steps: Steps::default(),
+            factors: vec![Factors::default(); model.layout().trainable_count()],
+            groups: vec![],
+            clip: None,
+            hook: None,
             gradients: vec![T::zero(); parameters],
             compiled: Compiled {
                 identity: model.identity().clone(),
@@ -104,6 +116,82 @@ impl<T: Scalar> Trainer<T> {
             #[cfg(feature = "safetensors")]
             requests: vec![],
         }
+    }
+
+    /// Multiplies the learning rate of all parameters that a pattern matches: see [`Model::freeze`] for patterns. A factor of a
+    /// parameter that is set again takes the place of the one before.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownParameter`] if it matches nothing, [`Error::InvalidParameter`] for a factor that is not a finite number
+    /// of at least 0.
+    ///
+    /// ```
+    /// use plywood::prelude::*;
+    ///
+    /// let model = Sequential::input([4]).add(Dense::new(8)).add(ReLU::new()).add(Dense::new(2)).build(42)?;
+    /// let trainer = model
+    ///     .compile(Adam::new(1e-3).weight_decay(0.01), MeanSquaredError)
+    ///     .learning_rate_factor("dense", 0.1)? // the first layer learns slowly
+    ///     .no_decay("*/bias")?;
+    /// # drop(trainer);
+    /// # Ok::<(), plywood::Error>(())
+    /// ```
+    pub fn learning_rate_factor(mut self, pattern: &str, factor: f64) -> Result<Self> {
+        if !(factor >= 0.0 && T::of(factor).is_finite()) {
+            let expected = "a finite number of at least 0";
+            return Err(Error::invalid_parameter("trainer", "learning_rate_factor", factor, expected));
+        }
+        for entry in self.model.matching(pattern)? {
+            self.factors[entry].learning_rate = factor;
+        }
+        self.groups.clear();
+        Ok(self)
+    }
+
+    /// Takes the weight decay from all parameters that a pattern matches, such as `*/bias`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownParameter`] if it matches nothing.
+    pub fn no_decay(mut self, pattern: &str) -> Result<Self> {
+        for entry in self.model.matching(pattern)? {
+            self.factors[entry].weight_decay = 0.0;
+        }
+        self.groups.clear();
+        Ok(self)
+    }
+
+    /// Clips the gradients of each step, after the [hook](Self::before_update) and before the optimizer.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidParameter`] for a bound that is not a finite number above 0.
+    pub fn clip(mut self, clip: Clip) -> Result<Self> {
+        clip.check()?;
+        self.clip = Some(clip);
+        Ok(self)
+    }
+
+    /// Lets a function look at the gradients of each step, or change them, before the optimizer does: they have the layout of
+    /// the model's trainable parameters. It runs on a thread of the pool.
+    ///
+    /// ```
+    /// use plywood::ndarray::array;
+    /// use plywood::prelude::*;
+    ///
+    /// let model = Sequential::input([1]).add(Dense::new(1)).build(42)?;
+    /// let bias = model.layout().entry("dense/bias")?.range();
+    /// let mut trainer = model
+    ///     .compile(SGD::new(0.1), MeanSquaredError)
+    ///     .before_update(move |_, gradients| gradients[bias.clone()].fill(0.0));
+    /// trainer.train_step(&array![[2.0]], &array![[5.0]])?;
+    /// assert_eq!(trainer.model().parameter("dense/bias")?[[0]], 0.0);
+    /// # Ok::<(), plywood::Error>(())
+    /// ```
+    pub fn before_update(mut self, hook: impl FnMut(&Model<T>, &mut [T]) + Send + Sync + 'static) -> Self {
+        self.hook = Some(Hook(Box::new(hook)));
+        self
     }
 
     /// Adds a metric that `fit` and `evaluate` compute.
@@ -201,16 +289,19 @@ impl<T: Scalar> Trainer<T> {
         self.check_model()?;
         let targets = targets.into().for_output(self.model.output_shape());
         let batch = self.check("train_step", x.shape(), &targets)?;
-        let x = Inputs::of(x);
-        self.ensure_workspace("train_step", batch)?;
+        self.ensure_workspace("train_step", batch, 1)?;
         // what is gathered leaves the trainer for as long as the step borrows it
         let mut gathered = std::mem::take(&mut self.gathered);
-        let targets = gathered.in_one_piece(&targets);
-        let (loss, refusal) = in_pool(self.is_small_step(batch), || {
-            let workspace = self.workspace.as_mut().expect("just ensured");
-            x.copy_to(self.model.batch_shapes().0, batch, workspace.input_mut(&self.model));
-            self.step_on_workspace(batch, &targets, None, false)
-        });
+        let x = Inputs::of(x);
+        let input = self.model.batch_shapes().0.clone();
+        let batch = Batch {
+            samples: batch,
+            parts: 1,
+            write_inputs: &|_, to| x.copy_to(&input, batch, to),
+            targets: gathered.in_one_piece(&targets),
+            weights: None,
+        };
+        let (loss, refusal) = in_pool(self.is_small_step(batch.samples), || self.take_step(&batch, false, false));
         self.gathered = gathered;
         // who writes the loop has no epochs that are known here: all steps are one
         let at = |refusal: Refusal| refusal.at(self.epoch + 1, self.step as usize + 1);
@@ -224,32 +315,42 @@ impl<T: Scalar> Trainer<T> {
         self.model.work().saturating_mul(batch) < most && self.model.batch_shapes().0.len(batch) < MIN_ELEMENTS
     }
 
-    /// One step on inputs that lie in the workspace; returns the loss, and why the step was not taken if it was not. It is
-    /// taken in any case if `regardless`.
-    pub(super) fn step_on_workspace(
-        &mut self,
-        batch: usize,
-        targets: &TargetsView<'_, T>,
-        weights: Option<&[T]>,
-        regardless: bool,
-    ) -> (f64, Option<Refusal>) {
-        let Self { model, optimizer, loss, gradients, slots, steps, workspace, step, .. } = self;
+    /// One step: forward, loss, backward, update. Returns the loss, and why the step was not taken if it was not; it is taken
+    /// in any case if `regardless`. Metrics are shown what the model predicted before it, if they are to count.
+    pub(super) fn take_step(&mut self, batch: &Batch<'_, T>, regardless: bool, count: bool) -> (f64, Option<Refusal>) {
+        let Self { model, loss, gradients, workspace, metrics, step, hook, clip, groups, .. } = self;
         let workspace = workspace.as_mut().expect("made before the first step");
-        workspace.forward(model, batch, *step);
-        let value = workspace.loss(model, loss.as_ref(), batch, targets, weights);
+        let pass = Step { model, loss: loss.as_ref(), step: *step, batch, regardless };
+        let counts = count && !metrics.is_empty();
+        let mut update = |predictions: ArrayViewD<'_, T>, targets: &TargetsView<'_, T>| {
+            metrics.iter_mut().for_each(|metric| metric.update(predictions.view(), targets));
+        };
+        let predicted = counts.then_some(&mut update as Predicted<'_, T>);
+        let value = workspace.differentiate(&pass, gradients, predicted);
         if !value.is_finite() && !regardless {
             return (value, Some(Refusal::Loss(value)));
         }
-        workspace.backward(model, batch, gradients);
-        let (trainable, state) = model.parts_mut();
-        match steps.take(optimizer.as_ref(), *step + 1, trainable, gradients, slots, regardless) {
-            Ok(()) => {
-                state.copy_from_slice(workspace.next_state());
-                *step += 1;
-            }
-            Err(element) => return (value, Some(self.refuse_step(element))),
+        if let Some(Hook(hook)) = hook {
+            hook(model, gradients);
         }
-        (value, None)
+        if let Some(clip) = clip {
+            clip.apply(gradients, groups, model.layout().entries().iter().map(Entry::range));
+        }
+        (value, self.apply(regardless))
+    }
+
+    /// The second half of a step: parameters and state become what gradients and next state make of them, all or none.
+    fn apply(&mut self, regardless: bool) -> Option<Refusal> {
+        let Self { model, optimizer, gradients, slots, steps, groups, workspace, step, .. } = self;
+        let workspace = workspace.as_ref().expect("made before the first step");
+        let (trainable, state) = model.parts_mut();
+        let taken = steps.take(optimizer.as_ref(), *step + 1, trainable, gradients, slots, groups, regardless);
+        if let Err(element) = taken {
+            return Some(self.refuse_step(element));
+        }
+        state.copy_from_slice(workspace.next_state());
+        *step += 1;
+        None
     }
 
     /// Why a step is not taken that leads to this element.
@@ -297,9 +398,7 @@ impl<T: Scalar> Trainer<T> {
             return Err(Error::invalid_parameter("trainer", "model", "one of another architecture", expected));
         }
         // the layers themselves may be others, with other working memory
-        if let Some(old) = &self.workspace {
-            self.workspace = Some(workspace(model, self.loss.as_ref(), "trainer", old.batch())?);
-        }
+        self.workspace = None;
         compiled.identity = model.identity().clone();
         Ok(())
     }
@@ -326,12 +425,31 @@ impl<T: Scalar> Trainer<T> {
         Ok(samples)
     }
 
-    /// Makes room for a batch, for `owner`.
-    pub(super) fn ensure_workspace(&mut self, owner: &str, batch: usize) -> Result<()> {
-        if self.workspace.as_ref().is_none_or(|workspace| workspace.batch() < batch || !workspace.is_whole()) {
-            self.workspace = Some(workspace(&self.model, self.loss.as_ref(), owner, batch)?);
+    /// Makes room for a batch in so many parts, for `owner`, and looks for the parameters that learn.
+    pub(super) fn ensure_workspace(&mut self, owner: &str, batch: usize, parts: usize) -> Result<()> {
+        let parts = parts.min(batch);
+        if !self.workspace.as_ref().is_some_and(|workspace| workspace.serves(&self.model, batch, parts)) {
+            self.workspace = Some(workspace(&self.model, self.loss.as_ref(), owner, batch, parts)?);
+            self.groups.clear();
+        }
+        if self.groups.is_empty() {
+            self.groups = self.groups();
         }
         Ok(())
+    }
+
+    /// The parameters that learn: neighbours of the same factors together.
+    fn groups(&self) -> Vec<Group> {
+        let mut groups: Vec<Group> = vec![];
+        let entries = self.model.layout().entries().iter().map(Entry::range);
+        for ((range, &factors), &frozen) in entries.zip(&self.factors).zip(self.model.frozen()) {
+            match groups.last_mut() {
+                _ if frozen => {}
+                Some(last) if last.range.end == range.start && last.factors == factors => last.range.end = range.end,
+                _ => groups.push(Group { range, factors }),
+            }
+        }
+        groups
     }
 }
 
@@ -355,9 +473,24 @@ impl Refusal {
 }
 
 /// The working memory of a batch, or an error where there is none.
-fn workspace<T: Scalar>(model: &Model<T>, loss: &dyn Loss<T>, owner: &str, batch: usize) -> Result<Workspace<T>> {
+fn workspace<T: Scalar>(
+    model: &Model<T>,
+    loss: &dyn Loss<T>,
+    owner: &str,
+    batch: usize,
+    parts: usize,
+) -> Result<Workspace<T>> {
     let too_large = || Error::TooLarge { owner: owner.to_owned(), what: "the working memory of a batch" };
-    Workspace::new(model, loss, batch).ok_or_else(too_large)
+    Workspace::new(model, loss, batch, parts).ok_or_else(too_large)
+}
+
+/// What looks at gradients before the optimizer does.
+struct Hook<T: Scalar>(Box<dyn FnMut(&Model<T>, &mut [T]) + Send + Sync>);
+
+impl<T: Scalar> std::fmt::Debug for Hook<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a function")
+    }
 }
 
 /// Whether figures can be told apart by the names of their metrics, also from those that a history has of its own.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::settings::{Convention, WeightDecay, as_f64, check_fraction, check_non_negative, reached};
-use super::{Magnitudes, Optimizer, Update};
+use super::{Factors, Magnitudes, Optimizer, Update};
 use crate::error::Result;
 use crate::kernels::dispatch::vectorized;
 use crate::scalar::Scalar;
@@ -63,7 +63,7 @@ use crate::scalar::Scalar;
 /// let (mut w, mut m, mut v) = ([0.0_f64, 0.0], [0.0; 2], [0.0; 2]);
 /// let gradients = [4.0, -0.25];
 /// let slots: &mut [&mut [f64]] = &mut [&mut m, &mut v];
-/// Adam::new(0.1).update(Update { step: 1, parameters: &mut w, gradients: &gradients, slots });
+/// Adam::new(0.1).update(Update { factors: Default::default(), step: 1, parameters: &mut w, gradients: &gradients, slots });
 /// assert!((w[0] + 0.1).abs() < 1e-5 && (w[1] - 0.1).abs() < 1e-5);
 /// ```
 #[doc(alias = "AdamW")]
@@ -138,9 +138,18 @@ impl Adam {
 }
 
 impl Adam {
+    /// The optimizer for parameters that have factors of their own.
+    fn multiplied(&self, factors: Factors) -> Self {
+        Self {
+            learning_rate: self.learning_rate * factors.learning_rate,
+            weight_decay: self.weight_decay * factors.weight_decay,
+            ..*self
+        }
+    }
+
     /// What [`Optimizer::update`] does.
     pub(crate) fn run<T: Scalar>(&self, piece: Update<'_, '_, T>) {
-        let rule = Rule::new(self, piece.step);
+        let rule = Rule::new(&self.multiplied(piece.factors), piece.step);
         let (w, g) = (piece.parameters, piece.gradients);
         match piece.slots {
             [m, v] => vectorized(

@@ -32,7 +32,7 @@ use crate::error::Result;
 use crate::scalar::Scalar;
 
 pub use adam::Adam;
-pub(crate) use pass::{NonFinite, PIECE, Steps, step};
+pub(crate) use pass::{Group, NonFinite, PIECE, Steps, step};
 pub use rmsprop::RMSprop;
 #[cfg(test)]
 pub(crate) use settings::check_non_negative;
@@ -98,7 +98,7 @@ pub use sgd::SGD;
 /// }
 ///
 /// let mut w = [1.0_f32, 1.0];
-/// let piece = Update { step: 1, parameters: &mut w, gradients: &[9.0, -0.1], slots: &mut [] };
+/// let piece = Update { factors: Default::default(), step: 1, parameters: &mut w, gradients: &[9.0, -0.1], slots: &mut [] };
 /// SignDescent { learning_rate: 0.5 }.update(piece);
 /// assert_eq!(w, [0.5, 1.5]);
 /// ```
@@ -175,7 +175,7 @@ pub struct Magnitudes {
 /// use plywood::optimizers::{Optimizer, SGD, Update};
 ///
 /// let (mut w, mut velocity) = ([1.0_f32, 1.0], [0.0; 2]);
-/// let piece = Update { step: 1, parameters: &mut w, gradients: &[2.0, -1.0], slots: &mut [&mut velocity] };
+/// let piece = Update { factors: Default::default(), step: 1, parameters: &mut w, gradients: &[2.0, -1.0], slots: &mut [&mut velocity] };
 /// SGD::new(0.5).momentum(0.75).update(piece);
 /// assert_eq!((w, velocity), ([0.0, 1.5], [-1.0, 0.5]));
 /// ```
@@ -189,6 +189,29 @@ pub struct Update<'a, 's, T> {
     pub gradients: &'a [T],
     /// As many slots as the optimizer asked for.
     pub slots: &'s mut [&'a mut [T]],
+    /// What the learning rate and the weight decay of these parameters are multiplied by.
+    pub factors: Factors,
+}
+
+/// What settings are multiplied by for some of the parameters; all 1 by default.
+///
+/// ```
+/// use plywood::optimizers::Factors;
+///
+/// assert_eq!(Factors::default(), Factors { learning_rate: 1.0, weight_decay: 1.0 });
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Factors {
+    /// For the learning rate.
+    pub learning_rate: f64,
+    /// For the weight decay.
+    pub weight_decay: f64,
+}
+
+impl Default for Factors {
+    fn default() -> Self {
+        Self { learning_rate: 1.0, weight_decay: 1.0 }
+    }
 }
 
 #[cfg(test)]
@@ -218,7 +241,13 @@ mod reference {
             let gradients: [_; 3] = std::array::from_fn(|i| T::of(gradient(t, i)));
             let mut slots: Vec<_> = slots.iter_mut().map(Vec::as_mut_slice).collect();
             let step = t as u64 + 1;
-            optimizer.update(Update { step, parameters: &mut parameters, gradients: &gradients, slots: &mut slots });
+            optimizer.update(Update {
+                factors: Default::default(),
+                step,
+                parameters: &mut parameters,
+                gradients: &gradients,
+                slots: &mut slots,
+            });
         }
         parameters.map(|parameter| parameter.to_f64().expect("every float has an f64")).to_vec()
     }

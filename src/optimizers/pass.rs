@@ -1,7 +1,7 @@
 //! One optimizer step over all parameters of a model: cut into pieces that are updated in parallel, and taken as a whole
 //! or not at all.
 
-use super::{MAX_SLOTS, Magnitudes, Optimizer, Update};
+use super::{Factors, MAX_SLOTS, Magnitudes, Optimizer, Update};
 use crate::kernels::dispatch::vectorized;
 use crate::kernels::reduce::accumulate;
 use crate::scalar::Scalar;
@@ -9,6 +9,20 @@ use crate::scalar::Scalar;
 /// Elements of a piece. With four or five buffers of `f32` that is a third of a megabyte: little enough for a core's
 /// own cache, and long enough to be worth a task.
 pub(crate) const PIECE: usize = 16 * 1024;
+
+/// Parameters that follow one another and have the same factors.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Group {
+    pub(crate) range: std::ops::Range<usize>,
+    pub(crate) factors: Factors,
+}
+
+impl Group {
+    /// All parameters, without factors of their own.
+    pub(crate) fn all(len: usize) -> Self {
+        Self { range: 0..len, factors: Factors::default() }
+    }
+}
 
 /// Takes steps, and refuses those that would make a parameter or slot infinite or NaN: they change nothing.
 ///
@@ -53,9 +67,10 @@ impl<T: Scalar> Steps<T> {
         self.known = None;
     }
 
-    /// Takes a step, or refuses it unless `regardless`: `gradients` and each of the slots are as long as the parameters.
+    /// Takes a step of all parameters that are in a group, or refuses it unless `regardless`: `gradients` and each of the slots
+    /// are as long as the parameters.
     ///
-    /// Pieces begin at multiples of [`PIECE`], whatever the number of threads, and updates are elementwise, so the bits
+    /// Pieces of a group begin at multiples of [`PIECE`], whatever the number of threads, and updates are elementwise, so the bits
     /// are those of one sequential pass, in place or on copies.
     pub(crate) fn take(
         &mut self,
@@ -64,16 +79,17 @@ impl<T: Scalar> Steps<T> {
         parameters: &mut [T],
         gradients: &[T],
         slots: &mut [Vec<T>],
+        groups: &[Group],
         regardless: bool,
     ) -> Result<(), NonFinite<T>> {
         assert_eq!(parameters.len(), gradients.len(), "gradients have the parameters' layout");
         assert!(slots.iter().all(|slot| slot.len() == parameters.len()), "slots have the parameters' layout");
         assert!(slots.len() <= MAX_SLOTS, "no optimizer has more than {MAX_SLOTS} slots");
-        let pass = Pass { optimizer, step, slots: slots.len() };
-        let reached = self.reach(pass, parameters, gradients, slots);
+        let pass = Pass { optimizer, step, slots: slots.len(), factors: Factors::default() };
+        let reached = self.reach(pass, parameters, gradients, slots, groups);
         self.known = reached;
         if reached.is_some() || regardless {
-            pass.run(parameters, gradients, of_slots(slots));
+            pass.run_groups(parameters, gradients, slots, groups);
             return Ok(());
         }
 
@@ -81,7 +97,7 @@ impl<T: Scalar> Steps<T> {
         let copies = self.copies.get_or_insert_with(make);
         copies.parameters.copy_from_slice(parameters);
         copies.slots.iter_mut().zip(&*slots).for_each(|(copy, slot)| copy.copy_from_slice(slot));
-        pass.run(&mut copies.parameters, gradients, of_slots(&mut copies.slots));
+        pass.run_groups(&mut copies.parameters, gradients, &mut copies.slots, groups);
         if let Some(refused) = copies.non_finite() {
             return Err(refused);
         }
@@ -91,10 +107,21 @@ impl<T: Scalar> Steps<T> {
     }
 
     /// How large parameters and slots can become by a step, if it is sure that nothing overflows.
-    fn reach(&self, pass: Pass<'_, T>, parameters: &[T], gradients: &[T], slots: &[Vec<T>]) -> Option<Magnitudes> {
+    fn reach(
+        &self,
+        pass: Pass<'_, T>,
+        parameters: &[T],
+        gradients: &[T],
+        slots: &[Vec<T>],
+        groups: &[Group],
+    ) -> Option<Magnitudes> {
         // who cannot even tell of zeros has no rule
         pass.optimizer.reach(pass.step, &Magnitudes::default())?;
-        let gradients = magnitude(gradients);
+        // the rule is that of the optimizer's own settings
+        if groups.iter().any(|Group { factors, .. }| factors.learning_rate > 1.0 || factors.weight_decay > 1.0) {
+            return None;
+        }
+        let gradients = groups.iter().map(|group| magnitude(&gradients[group.range.clone()])).fold(0.0, larger);
         let reach = |now: Magnitudes| pass.optimizer.reach(pass.step, &Magnitudes { gradients, ..now });
         // bounds grow with each step, and at last it takes another look at the numbers themselves
         self.known.and_then(reach).or_else(|| {
@@ -129,14 +156,20 @@ pub(crate) fn step<T: Scalar>(
     gradients: &[T],
     slots: &mut [Vec<T>],
 ) {
-    let taken = Steps::default().take(optimizer, step, parameters, gradients, slots, true);
+    let groups = [Group::all(parameters.len())];
+    let taken = Steps::default().take(optimizer, step, parameters, gradients, slots, &groups, true);
     debug_assert!(taken.is_ok(), "it was to be taken regardless");
 }
 
-/// Slots as they are cut into pieces: those that do not exist are empty.
-fn of_slots<T>(slots: &mut [Vec<T>]) -> [&mut [T]; MAX_SLOTS] {
+/// A part of the slots as they are cut into pieces: those that do not exist are empty.
+fn of_slots<T>(slots: &mut [Vec<T>], range: std::ops::Range<usize>) -> [&mut [T]; MAX_SLOTS] {
     let mut slots = slots.iter_mut();
-    std::array::from_fn(|_| slots.next().map(Vec::as_mut_slice).unwrap_or_default())
+    std::array::from_fn(|_| slots.next().map(|slot| &mut slot[range.clone()]).unwrap_or_default())
+}
+
+/// The larger of two bounds, or NaN if one of them is: `f64::max` would hide that.
+fn larger(first: f64, second: f64) -> f64 {
+    if first <= second || second.is_nan() { second } else { first }
 }
 
 /// A bound of the numbers' absolute values; infinite or NaN if one of them is.
@@ -146,8 +179,7 @@ fn magnitude<T: Scalar>(values: &[T]) -> f64 {
     }
     let (first, second) = values.split_at(values.len().div_ceil(PIECE) / 2 * PIECE);
     let (first, second) = rayon::join(|| magnitude(first), || magnitude(second));
-    // unlike f64::max, this lets NaN pass
-    if first <= second || second.is_nan() { second } else { first }
+    larger(first, second)
 }
 
 /// Σ |x|: as good a bound of each as the largest, and unlike that infinite or NaN where one of them is.
@@ -165,13 +197,23 @@ struct Pass<'o, T: Scalar> {
     step: u64,
     /// How many of the `MAX_SLOTS` there are; the others are empty.
     slots: usize,
+    factors: Factors,
 }
 
 impl<T: Scalar> Pass<'_, T> {
+    fn run_groups(self, parameters: &mut [T], gradients: &[T], slots: &mut [Vec<T>], groups: &[Group]) {
+        for Group { range, factors } in groups {
+            let pass = Self { factors: *factors, ..self };
+            let slots = of_slots(slots, range.clone());
+            pass.run(&mut parameters[range.clone()], &gradients[range.clone()], slots);
+        }
+    }
+
     fn run<'a>(self, parameters: &'a mut [T], gradients: &'a [T], mut slots: [&'a mut [T]; MAX_SLOTS]) {
         if parameters.len() <= PIECE {
             let slots = &mut slots[..self.slots];
-            return self.optimizer.update(Update { step: self.step, parameters, gradients, slots });
+            let factors = self.factors;
+            return self.optimizer.update(Update { step: self.step, parameters, gradients, slots, factors });
         }
         let middle = parameters.len().div_ceil(PIECE) / 2 * PIECE;
         let (parameters, more_parameters) = parameters.split_at_mut(middle);
@@ -325,7 +367,13 @@ mod tests {
                 let reach = optimizer.reach(3, &now);
 
                 let mut slices: Vec<_> = memory.iter_mut().map(Vec::as_mut_slice).collect();
-                let update = Update { step: 3, parameters: &mut parameters, gradients: &gradients, slots: &mut slices };
+                let update = Update {
+                    factors: Default::default(),
+                    step: 3,
+                    parameters: &mut parameters,
+                    gradients: &gradients,
+                    slots: &mut slices,
+                };
                 optimizer.update(update);
                 let finite = parameters.iter().chain(memory.iter().flatten()).all(|value| value.is_finite());
                 let Some(after) = reach else {
@@ -433,7 +481,13 @@ mod tests {
             for len in [PIECE - 1, PIECE, PIECE + 1, 3 * PIECE + 5] {
                 let expected = three_steps(optimizer, len, |step, parameters, gradients, slots| {
                     let mut slots: Vec<_> = slots.iter_mut().map(Vec::as_mut_slice).collect();
-                    optimizer.update(Update { step, parameters, gradients, slots: &mut slots });
+                    optimizer.update(Update {
+                        factors: Default::default(),
+                        step,
+                        parameters,
+                        gradients,
+                        slots: &mut slots,
+                    });
                 });
                 for pool in &pools {
                     let got = three_steps(optimizer, len, |number, parameters, gradients, slots| {

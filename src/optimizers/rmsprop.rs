@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::settings::{Convention, WeightDecay, as_f64, check_fraction, check_non_negative, reached};
-use super::{Magnitudes, Optimizer, Update};
+use super::{Factors, Magnitudes, Optimizer, Update};
 use crate::error::Result;
 use crate::kernels::dispatch::vectorized;
 use crate::scalar::Scalar;
@@ -63,7 +63,7 @@ use crate::scalar::Scalar;
 ///
 /// // One step down w²/2, whose gradient is w.
 /// let (mut w, mut velocity) = ([10.0_f64], [0.0]);
-/// let step = Update { step: 1, parameters: &mut w, gradients: &[10.0], slots: &mut [&mut velocity] };
+/// let step = Update { factors: Default::default(), step: 1, parameters: &mut w, gradients: &[10.0], slots: &mut [&mut velocity] };
 /// RMSprop::new(0.1).update(step);
 ///
 /// assert!((w[0] - 9.683772).abs() < 1e-6); // 10 − 0.1 · 10 / √(0.1 · 10²)
@@ -157,9 +157,18 @@ impl RMSprop {
 }
 
 impl RMSprop {
+    /// The optimizer for parameters that have factors of their own.
+    fn multiplied(&self, factors: Factors) -> Self {
+        Self {
+            learning_rate: self.learning_rate * factors.learning_rate,
+            weight_decay: self.weight_decay * factors.weight_decay,
+            ..*self
+        }
+    }
+
     /// What [`Optimizer::update`] does.
     pub(crate) fn run<T: Scalar>(&self, piece: Update<'_, '_, T>) {
-        let rule = Rule::new(self);
+        let rule = Rule::new(&self.multiplied(piece.factors));
         let (w, g) = (piece.parameters, piece.gradients);
         match (piece.slots, self.has_momentum()) {
             ([v], _) => vectorized(
@@ -362,7 +371,13 @@ mod tests {
     /// How far the first step goes.
     fn first_step(optimizer: RMSprop, g: f64) -> f64 {
         let (mut w, mut v) = ([0.0], [0.0]);
-        optimizer.update(Update { step: 1, parameters: &mut w, gradients: &[g], slots: &mut [&mut v] });
+        optimizer.update(Update {
+            factors: Default::default(),
+            step: 1,
+            parameters: &mut w,
+            gradients: &[g],
+            slots: &mut [&mut v],
+        });
         -w[0]
     }
 
@@ -461,7 +476,13 @@ mod tests {
             for step in 1..=2000 {
                 let mut slots = slots.each_mut().map(|slot| &mut slot[..]);
                 let slots = &mut slots[..Optimizer::<f32>::slots(&optimizer)];
-                optimizer.update(Update { step, parameters: &mut w, gradients: &g, slots });
+                optimizer.update(Update {
+                    factors: Default::default(),
+                    step,
+                    parameters: &mut w,
+                    gradients: &g,
+                    slots,
+                });
             }
             assert!(w.iter().all(|w| w.is_finite()), "{optimizer:?}: {w:?}");
         }
@@ -473,13 +494,25 @@ mod tests {
             let (mut w, mut v, mut mean) = ([1.0], [0.0], [0.0]);
             let slots: &mut [&mut [_]] = &mut [&mut v, &mut mean];
             let slots = &mut slots[..Optimizer::<f64>::slots(&optimizer)];
-            optimizer.update(Update { step: 1, parameters: &mut w, gradients: &[f64::NAN], slots });
+            optimizer.update(Update {
+                factors: Default::default(),
+                step: 1,
+                parameters: &mut w,
+                gradients: &[f64::NAN],
+                slots,
+            });
             assert!(w[0].is_nan(), "{optimizer:?}");
         }
         // Squares that have overflowed leave no variance: ∞ − ∞.
         let (mut w, mut v, mut mean) = ([1.0], [f64::INFINITY], [1e300]);
         let slots: &mut [&mut [_]] = &mut [&mut v, &mut mean];
-        RMSprop::default().centered(true).update(Update { step: 1, parameters: &mut w, gradients: &[1.0], slots });
+        RMSprop::default().centered(true).update(Update {
+            factors: Default::default(),
+            step: 1,
+            parameters: &mut w,
+            gradients: &[1.0],
+            slots,
+        });
         assert!(w[0].is_nan());
     }
 
@@ -494,7 +527,13 @@ mod tests {
         let [w, v, m, mean] = &mut expected;
         Rule::new(&optimizer).centered_with_momentum(w, &g, v, m, mean);
         let [w, v, m, mean] = &mut got;
-        optimizer.update(Update { step: 1, parameters: w, gradients: &g, slots: &mut [v, m, mean] });
+        optimizer.update(Update {
+            factors: Default::default(),
+            step: 1,
+            parameters: w,
+            gradients: &g,
+            slots: &mut [v, m, mean],
+        });
         assert_eq!(expected.map(bits), got.map(bits));
     }
 

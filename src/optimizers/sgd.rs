@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::settings::{Convention, WeightDecay, as_f64, check_fraction, check_non_negative, reached};
-use super::{Magnitudes, Optimizer, Update};
+use super::{Factors, Magnitudes, Optimizer, Update};
 use crate::error::Result;
 use crate::kernels::dispatch::vectorized;
 use crate::scalar::Scalar;
@@ -51,7 +51,7 @@ use crate::scalar::Scalar;
 /// let (mut w, mut momentum) = ([1.0_f64], [0.0]);
 /// let optimizer = SGD::new(0.1).momentum(0.5);
 /// for step in 1..=2 {
-///     optimizer.update(Update { step, parameters: &mut w, gradients: &[1.0], slots: &mut [&mut momentum] });
+///     optimizer.update(Update { factors: Default::default(), step, parameters: &mut w, gradients: &[1.0], slots: &mut [&mut momentum] });
 /// }
 /// assert!((w[0] - 0.75).abs() < 1e-12); // 1 − 0.1 − (0.1 + 0.5 · 0.1)
 /// ```
@@ -105,9 +105,18 @@ impl SGD {
 }
 
 impl SGD {
+    /// The optimizer for parameters that have factors of their own.
+    fn multiplied(&self, factors: Factors) -> Self {
+        Self {
+            learning_rate: self.learning_rate * factors.learning_rate,
+            weight_decay: self.weight_decay * factors.weight_decay,
+            ..*self
+        }
+    }
+
     /// What [`Optimizer::update`] does.
     pub(crate) fn run<T: Scalar>(&self, piece: Update<'_, '_, T>) {
-        let rule = Rule::new(self);
+        let rule = Rule::new(&self.multiplied(piece.factors));
         let (w, g) = (piece.parameters, piece.gradients);
         match piece.slots {
             [] => vectorized(

@@ -241,6 +241,7 @@ impl<L: Loss<f32> + Loss<f64>> LossCheck<'_, L> {
             from_logits: self.from_logits,
             targets: targets.view(),
             weights: weights.as_deref(),
+            batch: losses.len(),
             losses: &mut losses,
             dy: dy.map(|dy| dy.view_mut()),
         });

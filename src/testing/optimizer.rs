@@ -142,6 +142,7 @@ impl<'o, T: Scalar> Run<'o, T> {
                 let range = at..(at + piece).min(self.start.len());
                 let mut slots: Vec<_> = state.slots.iter_mut().map(|slot| &mut slot[range.clone()]).collect();
                 self.optimizer.update(Update {
+                    factors: Default::default(),
                     step: number,
                     parameters: &mut state.parameters[range.clone()],
                     gradients: &gradients[range],
@@ -267,7 +268,13 @@ fn downhill<T: Scalar, O: Optimizer<T>>(optimizer: &O) -> Found {
         let gradients = state.parameters.clone();
         let mut slots: Vec<_> = state.slots.iter_mut().map(Vec::as_mut_slice).collect();
         let parameters = &mut state.parameters;
-        optimizer.update(Update { step: number, parameters, gradients: &gradients, slots: &mut slots });
+        optimizer.update(Update {
+            factors: Default::default(),
+            step: number,
+            parameters,
+            gradients: &gradients,
+            slots: &mut slots,
+        });
     }
     let (before, after) = (height(&run.start), height(&state.parameters));
     if after < before {
@@ -290,7 +297,13 @@ fn goes_on<T: Scalar, O: Optimizer<T>>(optimizer: &O) -> Found {
             let mut slots: Vec<_> = state.slots.iter_mut().map(Vec::as_mut_slice).collect();
             state.parameters.fill(T::zero());
             let parameters = &mut state.parameters;
-            optimizer.update(Update { step, parameters, gradients: &gradients, slots: &mut slots });
+            optimizer.update(Update {
+                factors: Default::default(),
+                step,
+                parameters,
+                gradients: &gradients,
+                slots: &mut slots,
+            });
             if let Some(parameter) = state.parameters.iter().find(|parameter| !parameter.is_finite()) {
                 return Err(format!("in step {step} a parameter becomes {parameter}"));
             }

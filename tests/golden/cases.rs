@@ -171,6 +171,7 @@ fn loss<T: Scalar>(case: &Case, loss: &dyn Loss<T>, softmax: bool) -> Outcome {
         from_logits: softmax,
         targets: targets.view(),
         weights: weights.as_ref().and_then(|weights| weights.as_slice()),
+        batch: losses.len(),
         losses: &mut losses,
         dy: Some(dy.view_mut()),
     });
@@ -208,6 +209,7 @@ fn optimizer<T: Scalar>(case: &Case, mut optimizer: impl Optimizer<T>) -> Outcom
         optimizer.check().map_err(|error| error.to_string())?;
         let mut slots: Vec<_> = slots.iter_mut().map(Vec::as_mut_slice).collect();
         optimizer.update(Update {
+            factors: Default::default(),
             step: i as u64 + 1,
             parameters: &mut parameters,
             gradients: gradients.index_axis(Axis(0), i).to_slice().unwrap(),
