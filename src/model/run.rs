@@ -102,6 +102,7 @@ impl<T: Scalar> Trainer<T> {
         self.check_resumed(run.epochs(), &callbacks)?;
         self.ensure_workspace(fit.batch_size.min(samples));
         self.in_fit = true;
+        self.restored_epoch = None;
         let trainer = AtWork(self);
         // the whole run within the thread pool: each step's tasks start without waking threads up from outside
         in_pool(|| trainer.0.run_epochs(&run, &mut callbacks))

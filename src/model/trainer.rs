@@ -57,6 +57,8 @@ pub struct Trainer<T: Scalar = f32> {
     compiled: Compiled,
     /// The run that a checkpoint brought back, until `fit` goes on with it.
     pub(super) resumed: Option<RunState>,
+    /// The epoch of the last run whose weights a callback has brought back.
+    pub(crate) restored_epoch: Option<usize>,
     /// Whether `fit` is at work, so that callbacks are told.
     pub(super) in_fit: bool,
     /// Whether metrics have counted a part of an epoch.
@@ -95,6 +97,7 @@ impl<T: Scalar> Trainer<T> {
             step: 0,
             epoch: 0,
             resumed: None,
+            restored_epoch: None,
             in_fit: false,
             in_epoch: false,
             #[cfg(feature = "safetensors")]
@@ -191,6 +194,7 @@ impl<T: Scalar> Trainer<T> {
         let targets = targets.into().for_output(self.model.output_shape());
         let batch = self.check("train_step", x.shape(), &targets)?;
         let x = x.view().into_dyn();
+        self.restored_epoch = None;
         self.ensure_workspace(batch);
         in_pool(|| {
             let workspace = self.workspace.as_mut().expect("just ensured");
