@@ -105,6 +105,12 @@ impl<T: Scalar> Trainer<T> {
         }
     }
 
+    /// The epoch of the last run whose weights were brought back when it ended, as
+    /// [`EarlyStopping`](crate::callbacks::EarlyStopping) does; none if the weights are those after the last step.
+    pub fn restored_epoch(&self) -> Option<usize> {
+        self.restored_epoch
+    }
+
     /// Adds a metric that `fit` and `evaluate` compute.
     pub fn metric(mut self, metric: impl Metric<T> + 'static) -> Self {
         self.metrics.push(Box::new(metric));

@@ -144,7 +144,7 @@ impl Report {
             settings: settings.map(|(name, value)| (name.to_owned(), value)).into(),
             history: history.clone(),
             figures,
-            epoch: trainer.restored_epoch,
+            epoch: trainer.restored_epoch(),
             classes,
             outputs,
         })
@@ -435,10 +435,10 @@ mod tests {
         let mut early = EarlyStopping::new().monitor("loss").patience(1).restore_best(true);
         let history = trainer.fit_with(&data, &Fit::epochs(3), &mut [&mut early]).unwrap();
         let best = early.best_epoch();
-        assert_eq!(trainer.restored_epoch, best);
+        assert_eq!(trainer.restored_epoch(), best);
         assert_eq!(Report::new("", &mut trainer, &history, &data).unwrap().epoch, best);
         trainer.fit(&data, &Fit::epochs(1)).unwrap();
-        assert_eq!(trainer.restored_epoch, None);
+        assert_eq!(trainer.restored_epoch(), None);
     }
 
     #[test]
