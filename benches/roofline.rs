@@ -30,7 +30,7 @@ use rayon::ThreadPool;
 /// Seconds for which each figure is measured.
 const SECONDS: f64 = 0.08;
 
-/// Sixteen independent chains, so that neither of two units with a latency of 4 cycles waits.
+/// Twelve independent chains, so that neither of two units with a latency of 4 cycles waits.
 struct Chains(usize);
 
 impl WithSimd for Chains {

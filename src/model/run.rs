@@ -111,6 +111,7 @@ impl<T: Scalar> Trainer<T> {
         self.ensure_workspace("fit", fit.batch_size.min(samples), fit.micro_batches)?;
         let running = Arc::new(());
         self.running = Arc::downgrade(&running);
+        self.restored_epoch = None;
         let trainer = AtWork(self);
         trainer.0.run_epochs(&run, &mut callbacks)
     }

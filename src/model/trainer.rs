@@ -68,6 +68,8 @@ pub struct Trainer<T: Scalar = f32> {
     compiled: Compiled,
     /// The run that a checkpoint brought back, until `fit` goes on with it.
     pub(super) resumed: Option<RunState>,
+    /// The epoch of the last run whose weights a callback has brought back.
+    pub(crate) restored_epoch: Option<usize>,
     /// The call of `fit` that is at work, as long as there is one.
     pub(super) running: Weak<()>,
     /// Whether metrics have counted a part of an epoch.
@@ -112,6 +114,7 @@ impl<T: Scalar> Trainer<T> {
             epoch: 0,
             resumed: None,
             running: Weak::new(),
+            restored_epoch: None,
             in_epoch: false,
             #[cfg(feature = "safetensors")]
             requests: vec![],
@@ -192,6 +195,12 @@ impl<T: Scalar> Trainer<T> {
     pub fn before_update(mut self, hook: impl FnMut(&Model<T>, &mut [T]) + Send + Sync + 'static) -> Self {
         self.hook = Some(Hook(Box::new(hook)));
         self
+    }
+
+    /// The epoch of the last run whose weights were brought back when it ended, as
+    /// [`EarlyStopping`](crate::callbacks::EarlyStopping) does; none if the weights are those after the last step.
+    pub fn restored_epoch(&self) -> Option<usize> {
+        self.restored_epoch
     }
 
     /// Adds a metric that `fit` and `evaluate` compute.
@@ -289,6 +298,7 @@ impl<T: Scalar> Trainer<T> {
         self.check_model()?;
         let targets = targets.into().for_output(self.model.output_shape());
         let batch = self.check("train_step", x.shape(), &targets)?;
+        self.restored_epoch = None;
         self.ensure_workspace("train_step", batch, 1)?;
         // what is gathered leaves the trainer for as long as the step borrows it
         let mut gathered = std::mem::take(&mut self.gathered);
