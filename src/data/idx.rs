@@ -12,7 +12,6 @@
 //!
 //! Nothing in a header is believed: memory grows with the bytes that are really there, never with what is announced.
 
-use std::fs::File;
 use std::io::{self, BufReader, Cursor, Read};
 use std::ops::RangeInclusive;
 use std::path::Path;
@@ -21,6 +20,7 @@ use flate2::bufread::MultiGzDecoder;
 use ndarray::{Array, ArrayD, Dimension, IxDyn};
 
 use crate::error::{Error, Result, shape_text};
+use crate::files::open;
 use crate::shape::elements;
 
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
@@ -176,7 +176,7 @@ fn contents(dimensions: usize) -> String {
 /// ```
 pub fn read_idx<D: Dimension>(path: impl AsRef<Path>) -> Result<Array<u8, D>> {
     let path = path.as_ref();
-    let read = || decode(File::open(path)?, D::NDIM);
+    let read = || decode(open(path)?.0, D::NDIM);
     match read() {
         Ok(array) => Ok(array.into_dimensionality().expect("the number of dimensions has been checked")),
         Err(Failure::Io(source)) => Err(Error::Io { path: path.to_owned(), source }),

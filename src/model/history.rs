@@ -8,6 +8,10 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::curve::curve;
 use crate::error::{Error, Result};
+use crate::files::{read_text, write_text};
+
+/// Bytes of a file that a history is read from: more than a million epochs take.
+const LONGEST_FILE: u64 = 64 << 20;
 
 /// Loss and metrics of each epoch, by name: `loss`, `accuracy`, and `val_loss`, `val_accuracy` with validation data.
 ///
@@ -117,13 +121,14 @@ impl History {
         csv
     }
 
-    /// Writes [`to_csv`](Self::to_csv) into a file, and makes its folder if there is none.
+    /// Writes [`to_csv`](Self::to_csv) into a file, and makes its folder if there is none. The file is written whole or
+    /// not at all.
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] with the path.
+    /// [`Error::Io`] with the path. The file that was there is as it was then.
     pub fn write_csv(&self, path: impl AsRef<Path>) -> Result<()> {
-        write(path.as_ref(), &self.to_csv())
+        write_text(path.as_ref(), &self.to_csv())
     }
 
     /// The history that [`to_csv`](Self::to_csv) made this text of.
@@ -188,14 +193,15 @@ impl History {
         serde_json::to_string(self).expect("lists of numbers by name are JSON")
     }
 
-    /// Writes [`to_json`](Self::to_json) into a file, and makes its folder if there is none.
+    /// Writes [`to_json`](Self::to_json) into a file, and makes its folder if there is none. The file is written whole or
+    /// not at all.
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] with the path.
+    /// [`Error::Io`] with the path. The file that was there is as it was then.
     #[cfg(feature = "json")]
     pub fn write_json(&self, path: impl AsRef<Path>) -> Result<()> {
-        write(path.as_ref(), &self.to_json())
+        write_text(path.as_ref(), &self.to_json())
     }
 
     /// The history that [`to_json`](Self::to_json) made this text of; null is read as NaN.
@@ -327,14 +333,8 @@ fn csv_names(line: &str) -> Vec<String> {
     names
 }
 
-/// Writes a file, and makes its folder if there is none.
-pub(crate) fn write(path: &Path, text: &str) -> Result<()> {
-    let folder = path.parent().map_or(Ok(()), std::fs::create_dir_all);
-    folder.and_then(|()| std::fs::write(path, text)).map_err(|source| Error::Io { path: path.to_owned(), source })
-}
-
 fn read(path: &Path, parse: impl Fn(&str) -> Result<History>) -> Result<History> {
-    let text = std::fs::read_to_string(path).map_err(|source| Error::Io { path: path.to_owned(), source })?;
+    let text = read_text(path, LONGEST_FILE).map_err(|source| Error::Io { path: path.to_owned(), source })?;
     parse(&text).map_err(|error| match error {
         Error::History { line, problem, .. } => Error::History { path: Some(path.to_owned()), line, problem },
         other => other,

@@ -12,6 +12,7 @@ use zip::read::ZipFile;
 use zip::result::ZipError;
 
 use super::failure::Failure;
+use crate::files::open;
 
 /// A zip archive whose directory has been read.
 #[derive(Debug)]
@@ -21,7 +22,7 @@ pub(super) struct Archive {
 
 impl Archive {
     pub(super) fn open(path: &Path) -> Result<Self, Failure> {
-        let mut zip = ZipArchive::new(BufReader::new(File::open(path)?))?;
+        let mut zip = ZipArchive::new(BufReader::new(open(path)?.0))?;
         if zip.has_duplicate_names() {
             return Err(Failure::Problem("two of its members have the same name".to_owned()));
         }

@@ -15,11 +15,11 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::atomic::write_file;
 use super::json::from_json;
 use super::model_file::{KEY, check_kind, parameters};
 use super::tensors::{Narrowing, NewTensor, TensorFile, to_bytes};
 use crate::error::{Error, Result};
+use crate::files::write_file;
 use crate::model::position::{CheckpointRequest, Epochs, Position, RunState, Snapshot};
 use crate::model::{History, State, StateValue, Trainer};
 use crate::scalar::Scalar;

@@ -9,10 +9,10 @@ use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
 use super::archive::{Archive, Member};
-use super::atomic::write_file;
 use super::failure::Failure;
 use super::npy::{self, Element, FORMAT, Header};
 use crate::error::{Error, Result, shape_text};
+use crate::files::write_file;
 use crate::model::Sequential;
 use crate::scalar::Scalar;
 

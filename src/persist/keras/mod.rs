@@ -15,7 +15,7 @@ mod read_config;
 mod weights;
 mod write_config;
 
-use std::io::Write;
+use std::io::{self, Cursor, Write};
 use std::path::Path;
 
 use zip::write::SimpleFileOptions;
@@ -24,9 +24,9 @@ use zip::{CompressionMethod, ZipWriter};
 use self::read_config::Architecture;
 use self::weights::Weights;
 use super::archive::Archive;
-use super::atomic::write_file;
 use super::failure::Failure;
 use crate::error::{Error, Result};
+use crate::files::write_file;
 use crate::model::Sequential;
 use crate::scalar::Scalar;
 
@@ -132,19 +132,26 @@ impl<T: Scalar> Sequential<T> {
         let path = path.as_ref();
         let config = write_config::config(self)?;
         let metadata = format!("{{\"keras_version\": \"{KERAS_VERSION}\"}}");
-        let weights = weights::encode(self).map_err(|source| Error::Io { path: path.to_owned(), source })?;
-        write_file(path, |file| {
-            let mut zip = ZipWriter::new(file);
-            // as Keras does
-            let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored).large_file(true);
-            for (name, bytes) in [(METADATA, metadata.as_bytes()), (CONFIG, config.as_bytes()), (WEIGHTS, &weights)] {
-                zip.start_file(name, options)?;
-                zip.write_all(bytes)?;
-            }
-            zip.finish()?;
-            Ok(())
-        })
+        let archive = || {
+            let weights = weights::encode(self)?;
+            archive([(METADATA, metadata.as_bytes()), (CONFIG, config.as_bytes()), (WEIGHTS, &weights)])
+        };
+        let bytes = archive().map_err(|source| Error::Io { path: path.to_owned(), source })?;
+        write_file(path, |file| file.write_all(&bytes))
     }
+}
+
+/// A zip archive of these members, in memory: a [`ZipWriter`] whose file cannot be written any more panics when it is
+/// dropped.
+fn archive(members: [(&str, &[u8]); 3]) -> io::Result<Vec<u8>> {
+    // as Keras does
+    let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored).large_file(true);
+    let mut zip = ZipWriter::new(Cursor::new(vec![]));
+    for (name, bytes) in members {
+        zip.start_file(name, options)?;
+        zip.write_all(bytes)?;
+    }
+    Ok(zip.finish()?.into_inner())
 }
 
 fn load<T: Scalar>(path: &Path) -> Result<Sequential<T>, Failure> {
