@@ -1,5 +1,7 @@
 //! What was measured in each epoch of a run.
 
+use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -25,7 +27,8 @@ const LONGEST_FILE: u64 = 64 << 20;
 /// ```
 ///
 /// With serde it is a map of columns, `{"epoch": [1], "seconds": [0.8], "loss": [0.257], …}`, in which what is NaN or
-/// infinite is null.
+/// infinite is null. In this form and in CSV, what is called `epoch` or `seconds` itself is the column `_epoch` or
+/// `_seconds`.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct History {
     names: Vec<String>,
@@ -149,12 +152,14 @@ impl History {
         let mut lines = csv.lines().zip(1..);
         let header = csv_names(lines.next().map_or("", |(line, _)| line));
         let names = match header.split_first_chunk() {
-            Some(([epoch, seconds], names)) if epoch == "epoch" && seconds == "seconds" => names.to_vec(),
+            Some(([epoch, seconds], names)) if epoch == EPOCH && seconds == SECONDS => names,
             _ => return Err(wrong(1, format!("got {:?}, expected epoch,seconds,…", header.join(",")))),
         };
-        if let Some((_, name)) = names.iter().enumerate().find(|&(column, name)| names[..column].contains(name)) {
+        let mut seen = HashSet::new();
+        if let Some(name) = header.iter().find(|name| !seen.insert(name.as_str())) {
             return Err(wrong(1, format!("{name:?} is there twice")));
         }
+        let names = names.iter().map(|name| name_of_column(name).to_owned()).collect();
         let mut history = Self { names, epochs: vec![] };
         for (text, line) in lines.filter(|(text, _)| !text.is_empty()) {
             let fields: Vec<&str> = text.split(',').collect();
@@ -242,11 +247,11 @@ impl Serialize for History {
         // what no JSON can hold is left out
         let finite = |value: f64| value.is_finite().then_some(value);
         let mut map = serializer.serialize_map(Some(2 + self.names.len()))?;
-        map.serialize_entry("epoch", &self.epochs())?;
-        map.serialize_entry("seconds", &self.seconds().into_iter().map(finite).collect::<Vec<_>>())?;
+        map.serialize_entry(EPOCH, &self.epochs())?;
+        map.serialize_entry(SECONDS, &self.seconds().into_iter().map(finite).collect::<Vec<_>>())?;
         for (column, name) in self.names.iter().enumerate() {
             let values: Vec<_> = self.epochs.iter().map(|epoch| finite(epoch.values[column])).collect();
-            map.serialize_entry(name, &values)?;
+            map.serialize_entry(&column_of_name(name), &values)?;
         }
         map.end()
     }
@@ -270,17 +275,18 @@ impl<'de> Visitor<'de> for Columns {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<History, A::Error> {
         let (mut numbers, mut seconds) = (None::<Vec<usize>>, None::<Vec<Option<f64>>>);
-        let (mut names, mut columns) = (vec![], vec![]);
-        while let Some(name) = map.next_key::<String>()? {
-            match name.as_str() {
-                "epoch" => numbers = Some(map.next_value()?),
-                "seconds" => seconds = Some(map.next_value()?),
-                _ if names.contains(&name) => return Err(de::Error::custom(format!("{name:?} is there twice"))),
-                _ => {
+        let (mut seen, mut names, mut columns) = (HashSet::new(), vec![], vec![]);
+        while let Some(column) = map.next_key::<String>()? {
+            match column.as_str() {
+                _ if seen.contains(&column) => return Err(de::Error::custom(format!("{column:?} is there twice"))),
+                EPOCH => numbers = Some(map.next_value()?),
+                SECONDS => seconds = Some(map.next_value()?),
+                name => {
                     columns.push(map.next_value::<Vec<Option<f64>>>()?);
-                    names.push(name);
+                    names.push(name_of_column(name).to_owned());
                 }
             }
+            seen.insert(column);
         }
         let numbers = numbers.ok_or_else(|| de::Error::missing_field("epoch"))?;
         let seconds = seconds.ok_or_else(|| de::Error::missing_field("seconds"))?;
@@ -297,10 +303,29 @@ impl<'de> Visitor<'de> for Columns {
     }
 }
 
+/// The columns that every table has.
+const EPOCH: &str = "epoch";
+const SECONDS: &str = "seconds";
+
+/// Whether a name is one of those columns, whatever number of underscores is before it.
+fn is_reserved(name: &str) -> bool {
+    [EPOCH, SECONDS].contains(&name.trim_start_matches('_'))
+}
+
+/// The column of what goes by this name: `_epoch` for a metric called `epoch`, `__epoch` for one called `_epoch`.
+fn column_of_name(name: &str) -> Cow<'_, str> {
+    if is_reserved(name) { format!("_{name}").into() } else { name.into() }
+}
+
+/// The other way round.
+fn name_of_column(column: &str) -> &str {
+    column.strip_prefix('_').filter(|name| is_reserved(name)).unwrap_or(column)
+}
+
 /// The first line of a history in CSV. A name with a comma or quotes is put into quotes.
 pub(crate) fn csv_header<'a>(names: impl Iterator<Item = &'a str>) -> String {
-    let mut line = "epoch,seconds".to_owned();
-    for name in names {
+    let mut line = format!("{EPOCH},{SECONDS}");
+    for name in names.map(column_of_name) {
         match name.contains([',', '"', '\n', '\r']) {
             true => write!(line, ",\"{}\"", name.replace('"', "\"\"").replace(['\n', '\r'], " ")),
             false => write!(line, ",{name}"),
@@ -411,10 +436,38 @@ mod tests {
             (r#"{"epoch":[-1],"seconds":[1]}"#, "invalid value: integer `-1`"),
             (r#"{"epoch":[1],"seconds":[1],"loss":[]}"#, "as many values as epochs in each column"),
             (r#"{"epoch":[],"seconds":[],"loss":[],"loss":[]}"#, "\"loss\" is there twice"),
+            (r#"{"epoch":[1],"epoch":[2],"seconds":[1]}"#, "\"epoch\" is there twice"),
+            (r#"{"epoch":[1],"seconds":[1],"seconds":[2]}"#, "\"seconds\" is there twice"),
         ] {
             let error = History::from_json(json).unwrap_err().to_string();
             assert!(error.contains(problem), "{json}: {error}");
         }
+    }
+
+    #[test]
+    fn what_is_called_like_a_column_keeps_its_name() {
+        let mut history = History::new();
+        let names = ["epoch", "seconds", "_epoch", "___seconds", "_loss", "epochs", "_", ""];
+        history.push(1, 0.5, &names.map(|name| (name, name.len() as f64)));
+        let csv = history.to_csv();
+        assert!(csv.starts_with("epoch,seconds,_epoch,_seconds,__epoch,____seconds,_loss,epochs,_,\n"), "{csv}");
+        assert_same(&History::from_csv(&csv).unwrap(), &history);
+        #[cfg(feature = "json")]
+        assert_same(&History::from_json(&history.to_json()).unwrap(), &history);
+        let error = History::from_csv("epoch,seconds,epoch\n").unwrap_err().to_string();
+        assert_eq!(error, "the history, line 1: \"epoch\" is there twice");
+    }
+
+    // comparing each name with all others would take minutes
+    #[test]
+    fn many_names_take_no_time() {
+        let names: Vec<String> = (0..200_000).map(|i| format!("m{i}")).collect();
+        let started = std::time::Instant::now();
+        let history = History::from_csv(&csv_header(names.iter().map(String::as_str))).unwrap();
+        assert_eq!(history.names().len(), names.len());
+        #[cfg(feature = "json")]
+        assert_same(&History::from_json(&history.to_json()).unwrap(), &history);
+        assert!(started.elapsed().as_secs() < 20, "{:?}", started.elapsed());
     }
 
     #[test]
