@@ -190,6 +190,9 @@ impl<T: Scalar> Trainer<T> {
         let damaged = |error: String| file.error(format!("its description of the trainer is damaged: {error}"));
         let description: Description = from_json(description.as_bytes()).map_err(damaged)?;
         let Description { trainer, learning_rate: Number(learning_rate), step, epoch, run, .. } = description;
+        if !(learning_rate.is_finite() && learning_rate >= 0.0) {
+            return Err(damaged(format!("the learning rate is {learning_rate}, expected a number of at least 0")));
+        }
         check_program(&file, &trainer, &self.program_at(learning_rate))?;
 
         let mut expected = HashSet::from([CHECKSUM.to_owned()]);
