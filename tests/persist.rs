@@ -159,7 +159,7 @@ fn weights_of_others_are_loaded_by_name() {
     let build = |seed| Sequential::input([2]).add(Dense::new(3)).add(Dense::new(1)).build(seed).unwrap();
     let bytes_of = |values: &[f32]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
     let (kernel, bias) = (bytes_of(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]), bytes_of(&[7.0, 8.0, 9.0]));
-    let half = vec![0; 12];
+    let half = [0; 12];
     let write = |name: &str, tensors: &[(&str, Dtype, &[usize], &[u8])]| {
         let views = tensors
             .iter()
