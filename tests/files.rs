@@ -192,6 +192,19 @@ fn links_and_permissions_stay() {
     fs::remove_dir_all(folder).unwrap();
 }
 
+// An old log that was emptied first would be lost to a kill before the new one has a line.
+#[test]
+fn a_log_that_is_begun_anew_is_replaced() {
+    let folder = folder("log");
+    let (path, old) = (folder.join("log.csv"), folder.join("old.csv"));
+    fs::write(&path, "old").unwrap();
+    fs::hard_link(&path, &old).unwrap();
+    trainer().fit_with(&data(), &Fit::epochs(1), &mut [&mut CsvLog::new(&path)]).unwrap();
+    assert_eq!(History::read_csv(&path).unwrap().len(), 1);
+    assert_eq!(fs::read(&old).unwrap(), b"old");
+    fs::remove_dir_all(folder).unwrap();
+}
+
 #[test]
 fn what_is_no_regular_file_is_not_read() {
     let folder = folder("sources");
