@@ -6,7 +6,7 @@
 //! The crate hdf5-reader reads the format. What it is given has been found whole by the archive's checksum. It is told
 //! to allocate no more than the file is long, and a panic of it, should a file be made to cause one, becomes an error.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -53,17 +53,20 @@ impl Weights {
             .with_max_read_bytes(most)
             .with_max_object_header_bytes(most);
         let file = Hdf5File::from_vec_with_options(self.bytes, options)?;
-        let layers = file.root_group()?.group("layers")?;
-        if let Some(unexpected) = layers.member_names()?.0.into_iter().find(|name| !groups.contains(name)) {
+        // looking up each by its name would go through all of them each time
+        let layers = file.root_group()?.group("layers")?.groups()?;
+        if let Some(unexpected) = layers.iter().map(|layer| layer.name()).find(|&name| !groups.contains(name)) {
             return Err(format!("its weights have a layer {unexpected:?}, which its config.json has not").into());
         }
+        let layers: HashMap<&str, _> = layers.iter().map(|layer| (layer.name(), layer)).collect();
 
         let mut values = Vec::new();
         let too_large = |_| io::Error::from(io::ErrorKind::OutOfMemory);
         values.try_reserve_exact(layout.len()).map_err(too_large)?;
         for parameters in layout.entries().chunk_by(|a, b| split(a.name()).0 == split(b.name()).0) {
             let layer = split(parameters[0].name()).0;
-            let vars = layers.group(layer)?.group("vars")?;
+            let vars =
+                layers.get(layer).ok_or_else(|| format!("its weights have no layer {layer:?}"))?.group("vars")?;
             check_names(layer, vars.member_names()?.1, parameters.len())?;
             for parameter in parameters {
                 let (name, shape) = (parameter.name(), parameter.shape());
