@@ -102,6 +102,7 @@ pub mod callbacks;
 mod compiled;
 pub mod data;
 mod error;
+mod files;
 mod graph;
 pub mod initializers;
 mod kernels;

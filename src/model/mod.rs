@@ -43,8 +43,6 @@ pub(crate) use fit::Validation;
 pub use fit::{Fit, NonFiniteLoss, Verbosity};
 pub use functional::Functional;
 pub use history::History;
-#[cfg(feature = "plot")]
-pub(crate) use history::write;
 pub(crate) use history::{csv_header, csv_line};
 pub use model::{Model, NamedLayer};
 pub(crate) use planned::Planned;
