@@ -5,7 +5,7 @@ mod common;
 use common::{bits, numbers, pool};
 use ndarray_rand::rand::{Rng, SeedableRng};
 use plywood::data::TargetsView;
-use plywood::layers::{Backward, Forward, ParameterSpec, Phase, Plan, Scratch};
+use plywood::layers::{Backward, Forward, Op, ParameterSpec, Phase, Plan, Scratch, single_input};
 use plywood::losses::LossPass;
 use plywood::ndarray::{Array1, Array2, ArrayD, ArrayViewD, Axis, Zip};
 use plywood::optimizers::Update;
@@ -32,8 +32,8 @@ impl<T: Scalar> Layer<T> for LayerNormalization {
         "layer_normalization"
     }
 
-    fn plan(&self, input: &[usize]) -> Result<Plan> {
-        let &[features] = input else {
+    fn plan(&self, inputs: &[&[usize]]) -> Result<Plan<T>> {
+        let &[features] = single_input("layer_normalization", inputs)? else {
             return Err(Error::layer(
                 "layer_normalization",
                 "wants samples of shape [features]; put Flatten before it",
@@ -42,19 +42,23 @@ impl<T: Scalar> Layer<T> for LayerNormalization {
         if self.epsilon <= 0.0 {
             return Err(Error::invalid_parameter("layer_normalization", "epsilon", self.epsilon, "above 0"));
         }
-        Ok(Plan::new(input)
+        Ok(Plan::new([features], self.clone())
             .parameter(ParameterSpec::new("gamma", [features], Initializer::Ones))
             .parameter(ParameterSpec::new("beta", [features], Initializer::Zeros)))
     }
+}
 
-    fn scratch(&self, _: &[usize], batch: usize, _: Phase) -> Scratch {
+impl<T: Scalar> Op<T> for LayerNormalization {
+    fn scratch(&self, batch: usize, _: Phase) -> Scratch {
         Scratch { values: 2 * batch, indices: 0 }
     }
 
     fn forward(&self, mut pass: Forward<'_, T>) {
         let [gamma, beta] = pass.parameters.split();
         let statistics = pass.scratch.values.as_chunks_mut::<2>().0;
-        for ((x, mut y), statistics) in pass.x.outer_iter().zip(pass.y.outer_iter_mut()).zip(statistics) {
+        for ((x, mut y), statistics) in
+            pass.x.view().outer_iter().zip(pass.y.view_mut().outer_iter_mut()).zip(statistics)
+        {
             let mean = x.mean().expect("there are features");
             let variance = x.mapv(|x| (x - mean).powi(2)).mean().expect("there are features");
             *statistics = [mean, (variance + T::of(self.epsilon)).sqrt().recip()];
@@ -68,11 +72,11 @@ impl<T: Scalar> Layer<T> for LayerNormalization {
         dgamma.fill(T::zero());
         dbeta.fill(T::zero());
         let statistics = pass.scratch.values.as_chunks::<2>().0;
-        for (i, (x, dy)) in pass.x.outer_iter().zip(pass.dy.outer_iter()).enumerate() {
+        for (i, (x, dy)) in pass.x.view().outer_iter().zip(pass.dy.view_mut().outer_iter()).enumerate() {
             let normalized = Self::normalized(x, statistics[i]);
             dgamma += &(&dy * &normalized);
             dbeta += &dy;
-            if let Some(dx) = &mut pass.dx {
+            if let Some(mut dx) = pass.dx.view_mut() {
                 let d = &dy * &gamma;
                 let mean = d.mean().expect("there are features");
                 let slope = (&d * &normalized).mean().expect("there are features");
@@ -89,32 +93,44 @@ impl<T: Scalar> Layer<T> for LayerNormalization {
 #[derive(Debug, Clone)]
 struct Halve;
 
+/// The same for samples whose size is known.
+#[derive(Debug)]
+struct HalveOp {
+    elements: usize,
+}
+
 impl<T: Scalar> Layer<T> for Halve {
     fn kind(&self) -> &'static str {
         "halve"
     }
 
-    fn plan(&self, input: &[usize]) -> Result<Plan> {
-        Ok(Plan::new(input))
+    fn plan(&self, inputs: &[&[usize]]) -> Result<Plan<T>> {
+        let input = single_input("halve", inputs)?;
+        let elements = input.iter().try_fold(1_usize, |elements, &size| elements.checked_mul(size));
+        let elements = elements.ok_or(Error::TooLarge { owner: "halve".to_owned(), what: "a sample" })?;
+        Ok(Plan::new(input, HalveOp { elements }))
     }
+}
 
-    fn scratch(&self, input: &[usize], batch: usize, _: Phase) -> Scratch {
-        Scratch { values: batch * input.iter().product::<usize>(), indices: 0 }
+impl<T: Scalar> Op<T> for HalveOp {
+    fn scratch(&self, batch: usize, _: Phase) -> Scratch {
+        Scratch { values: batch * self.elements, indices: 0 }
     }
 
     fn forward(&self, mut pass: Forward<'_, T>) {
-        pass.y.assign(&pass.x);
-        let Some(number) = pass.training else { return };
-        let mut rng = ChaCha8Rng::seed_from_u64(number);
-        for (y, factor) in pass.y.iter_mut().zip(pass.scratch.values) {
+        let y = pass.y.slice_mut();
+        y.copy_from_slice(pass.x.slice());
+        let Some(training) = pass.training else { return };
+        let mut rng = ChaCha8Rng::seed_from_u64(training.random);
+        for (y, factor) in y.iter_mut().zip(pass.scratch.values) {
             *factor = T::of(if rng.random() { 2.0 } else { 0.0 });
             *y *= *factor;
         }
     }
 
-    fn backward(&self, pass: Backward<'_, T>) {
-        let Some(mut dx) = pass.dx else { return };
-        dx.assign(&pass.dy);
+    fn backward(&self, mut pass: Backward<'_, T>) {
+        let Some(dx) = pass.dx.into_slice() else { return };
+        dx.copy_from_slice(pass.dy.slice_mut());
         dx.iter_mut().zip(pass.scratch.values).for_each(|(dx, factor)| *dx *= *factor);
     }
 }
@@ -323,10 +339,12 @@ impl<T: Scalar> Layer<T> for Wrong {
         "wrong"
     }
 
-    fn plan(&self, _: &[usize]) -> Result<Plan> {
-        Ok(Plan::new(self.output.clone()).parameter(self.parameter.clone()))
+    fn plan(&self, _: &[&[usize]]) -> Result<Plan<T>> {
+        Ok(Plan::new(self.output.clone(), self.clone()).parameter(self.parameter.clone()))
     }
+}
 
+impl<T: Scalar> Op<T> for Wrong {
     fn forward(&self, _: Forward<'_, T>) {
         unreachable!("no model with it can be built")
     }
@@ -395,17 +413,19 @@ impl<T: Scalar> Layer<T> for Identity {
         self.0
     }
 
-    fn plan(&self, input: &[usize]) -> Result<Plan> {
-        Ok(Plan::new(input))
+    fn plan(&self, inputs: &[&[usize]]) -> Result<Plan<T>> {
+        Ok(Plan::new(single_input(self.0, inputs)?, self.clone()))
     }
+}
 
+impl<T: Scalar> Op<T> for Identity {
     fn forward(&self, mut pass: Forward<'_, T>) {
-        pass.y.assign(&pass.x);
+        pass.y.slice_mut().copy_from_slice(pass.x.slice());
     }
 
-    fn backward(&self, pass: Backward<'_, T>) {
-        if let Some(mut dx) = pass.dx {
-            dx.assign(&pass.dy);
+    fn backward(&self, mut pass: Backward<'_, T>) {
+        if let Some(dx) = pass.dx.into_slice() {
+            dx.copy_from_slice(pass.dy.slice_mut());
         }
     }
 }
@@ -430,10 +450,12 @@ impl<T: Scalar> Layer<T> for Panics {
         "panics"
     }
 
-    fn plan(&self, input: &[usize]) -> Result<Plan> {
-        Ok(Plan::new(input))
+    fn plan(&self, inputs: &[&[usize]]) -> Result<Plan<T>> {
+        Ok(Plan::new(single_input("panics", inputs)?, self.clone()))
     }
+}
 
+impl<T: Scalar> Op<T> for Panics {
     fn forward(&self, _: Forward<'_, T>) {
         rayon::join(|| (), || rayon::join(|| (), || assert!(T::NAME.is_empty(), "there is a fault")));
     }
