@@ -2,7 +2,7 @@
 //!
 //!     cargo run --example custom_layer
 
-use plywood::layers::{Backward, Forward, ParameterSpec, Plan};
+use plywood::layers::{Backward, Forward, Op, ParameterSpec, Plan, single_input};
 use plywood::ndarray::{Array1, Array2, Axis, Zip};
 use plywood::prelude::*;
 use plywood::testing::check_layer;
@@ -16,25 +16,31 @@ impl<T: Scalar> Layer<T> for PReLU {
         "prelu"
     }
 
-    fn plan(&self, input: &[usize]) -> Result<Plan> {
-        let &[features] = input else {
+    fn plan(&self, inputs: &[&[usize]]) -> Result<Plan<T>> {
+        let &[features] = single_input("prelu", inputs)? else {
             return Err(Error::layer("prelu", "wants samples of shape [features]; put Flatten before it"));
         };
         let slope = ParameterSpec::new("slope", [features], Initializer::Constant { value: 0.25 });
-        Ok(Plan::new([features]).parameter(slope))
+        Ok(Plan::new([features], self.clone()).parameter(slope))
     }
+}
 
+impl<T: Scalar> Op<T> for PReLU {
     fn forward(&self, mut pass: Forward<'_, T>) {
         let [slope] = pass.parameters.split();
-        Zip::from(&mut pass.y).and(&pass.x).and_broadcast(&slope).for_each(|y, &x, &a| *y = x * derivative(x, a));
+        Zip::from(pass.y.view_mut())
+            .and(pass.x.view())
+            .and_broadcast(&slope)
+            .for_each(|y, &x, &a| *y = x * derivative(x, a));
     }
 
-    fn backward(&self, pass: Backward<'_, T>) {
+    fn backward(&self, mut pass: Backward<'_, T>) {
         let ([slope], [mut dslope]) = (pass.parameters.split(), pass.gradients.split());
-        dslope.assign(&(&pass.dy * &pass.x.mapv(|x| x.min(T::zero()))).sum_axis(Axis(0)));
-        if let Some(mut dx) = pass.dx {
-            dx.assign(&pass.dy);
-            Zip::from(&mut dx).and(&pass.x).and_broadcast(&slope).for_each(|dx, &x, &a| *dx *= derivative(x, a));
+        let (x, dy) = (pass.x.view(), pass.dy.view_mut());
+        dslope.assign(&(&dy * &x.mapv(|x| x.min(T::zero()))).sum_axis(Axis(0)));
+        if let Some(mut dx) = pass.dx.view_mut() {
+            dx.assign(&dy);
+            Zip::from(&mut dx).and(&x).and_broadcast(&slope).for_each(|dx, &x, &a| *dx *= derivative(x, a));
         }
     }
 }

@@ -7,9 +7,8 @@ use std::sync::{Arc, Mutex};
 use common::{bits, numbers, pool};
 use ndarray_rand::rand::{Rng, SeedableRng};
 use plywood::data::TargetsView;
-use plywood::layers::{Backward, Forward, ParameterSpec, Phase, Plan, Scratch};
+use plywood::layers::{Backward, Forward, Op, ParameterSpec, Phase, Plan, Scratch, single_input};
 use plywood::losses::LossPass;
-use plywood::model::Sequential;
 use plywood::ndarray::{Array1, Array2, ArrayD, ArrayViewD, Axis, Zip};
 use plywood::optimizers::Update;
 use plywood::prelude::*;
@@ -35,8 +34,8 @@ impl<T: Scalar> Layer<T> for LayerNormalization {
         "layer_normalization"
     }
 
-    fn plan(&self, input: &[usize]) -> Result<Plan> {
-        let &[features] = input else {
+    fn plan(&self, inputs: &[&[usize]]) -> Result<Plan<T>> {
+        let &[features] = single_input("layer_normalization", inputs)? else {
             return Err(Error::layer(
                 "layer_normalization",
                 "wants samples of shape [features]; put Flatten before it",
@@ -45,19 +44,23 @@ impl<T: Scalar> Layer<T> for LayerNormalization {
         if self.epsilon <= 0.0 {
             return Err(Error::invalid_parameter("layer_normalization", "epsilon", self.epsilon, "above 0"));
         }
-        Ok(Plan::new(input)
+        Ok(Plan::new([features], self.clone())
             .parameter(ParameterSpec::new("gamma", [features], Initializer::Ones))
             .parameter(ParameterSpec::new("beta", [features], Initializer::Zeros)))
     }
+}
 
-    fn scratch(&self, _: &[usize], batch: usize, _: Phase) -> Scratch {
+impl<T: Scalar> Op<T> for LayerNormalization {
+    fn scratch(&self, batch: usize, _: Phase) -> Scratch {
         Scratch { values: 2 * batch, indices: 0 }
     }
 
     fn forward(&self, mut pass: Forward<'_, T>) {
         let [gamma, beta] = pass.parameters.split();
         let statistics = pass.scratch.values.as_chunks_mut::<2>().0;
-        for ((x, mut y), statistics) in pass.x.outer_iter().zip(pass.y.outer_iter_mut()).zip(statistics) {
+        for ((x, mut y), statistics) in
+            pass.x.view().outer_iter().zip(pass.y.view_mut().outer_iter_mut()).zip(statistics)
+        {
             let mean = x.mean().expect("there are features");
             let variance = x.mapv(|x| (x - mean).powi(2)).mean().expect("there are features");
             *statistics = [mean, (variance + T::of(self.epsilon)).sqrt().recip()];
@@ -71,11 +74,11 @@ impl<T: Scalar> Layer<T> for LayerNormalization {
         dgamma.fill(T::zero());
         dbeta.fill(T::zero());
         let statistics = pass.scratch.values.as_chunks::<2>().0;
-        for (i, (x, dy)) in pass.x.outer_iter().zip(pass.dy.outer_iter()).enumerate() {
+        for (i, (x, dy)) in pass.x.view().outer_iter().zip(pass.dy.view_mut().outer_iter()).enumerate() {
             let normalized = Self::normalized(x, statistics[i]);
             dgamma += &(&dy * &normalized);
             dbeta += &dy;
-            if let Some(dx) = &mut pass.dx {
+            if let Some(mut dx) = pass.dx.view_mut() {
                 let d = &dy * &gamma;
                 let mean = d.mean().expect("there are features");
                 let slope = (&d * &normalized).mean().expect("there are features");
@@ -92,32 +95,44 @@ impl<T: Scalar> Layer<T> for LayerNormalization {
 #[derive(Debug, Clone)]
 struct Halve;
 
+/// The same for samples whose size is known.
+#[derive(Debug)]
+struct HalveOp {
+    elements: usize,
+}
+
 impl<T: Scalar> Layer<T> for Halve {
     fn kind(&self) -> &'static str {
         "halve"
     }
 
-    fn plan(&self, input: &[usize]) -> Result<Plan> {
-        Ok(Plan::new(input))
+    fn plan(&self, inputs: &[&[usize]]) -> Result<Plan<T>> {
+        let input = single_input("halve", inputs)?;
+        let elements = input.iter().try_fold(1_usize, |elements, &size| elements.checked_mul(size));
+        let elements = elements.ok_or(Error::TooLarge { owner: "halve".to_owned(), what: "a sample" })?;
+        Ok(Plan::new(input, HalveOp { elements }))
     }
+}
 
-    fn scratch(&self, input: &[usize], batch: usize, _: Phase) -> Scratch {
-        Scratch { values: batch * input.iter().product::<usize>(), indices: 0 }
+impl<T: Scalar> Op<T> for HalveOp {
+    fn scratch(&self, batch: usize, _: Phase) -> Scratch {
+        Scratch { values: batch * self.elements, indices: 0 }
     }
 
     fn forward(&self, mut pass: Forward<'_, T>) {
-        pass.y.assign(&pass.x);
-        let Some(number) = pass.training else { return };
-        let mut rng = ChaCha8Rng::seed_from_u64(number);
-        for (y, factor) in pass.y.iter_mut().zip(pass.scratch.values) {
+        let y = pass.y.slice_mut();
+        y.copy_from_slice(pass.x.slice());
+        let Some(training) = pass.training else { return };
+        let mut rng = ChaCha8Rng::seed_from_u64(training.random);
+        for (y, factor) in y.iter_mut().zip(pass.scratch.values) {
             *factor = T::of(if rng.random() { 2.0 } else { 0.0 });
             *y *= *factor;
         }
     }
 
-    fn backward(&self, pass: Backward<'_, T>) {
-        let Some(mut dx) = pass.dx else { return };
-        dx.assign(&pass.dy);
+    fn backward(&self, mut pass: Backward<'_, T>) {
+        let Some(dx) = pass.dx.into_slice() else { return };
+        dx.copy_from_slice(pass.dy.slice_mut());
         dx.iter_mut().zip(pass.scratch.values).for_each(|(dx, factor)| *dx *= *factor);
     }
 }
@@ -175,10 +190,11 @@ impl<T: Scalar> Optimizer<T> for Adagrad {
     }
 
     fn check(&self) -> Result<()> {
-        if self.learning_rate >= 0.0 {
+        if self.learning_rate >= 0.0 && self.learning_rate.is_finite() {
             return Ok(());
         }
-        Err(Error::invalid_parameter("Adagrad", "learning_rate", self.learning_rate, "a number of at least 0"))
+        let expected = "a finite number of at least 0";
+        Err(Error::invalid_parameter("Adagrad", "learning_rate", self.learning_rate, expected))
     }
 
     fn learning_rate(&self) -> f64 {
@@ -226,7 +242,7 @@ impl<T: Scalar> Metric<T> for MeanAbsoluteError {
     }
 }
 
-fn model<T: Scalar>() -> Sequential<T> {
+fn model<T: Scalar>() -> Model<T> {
     Sequential::with_input([6])
         .add(Dense::new(16))
         .add(LayerNormalization { epsilon: 1e-3 })
@@ -264,8 +280,8 @@ fn everything_of_ones_own_learns() {
     assert_eq!(names[2..4], normalizations);
     assert_eq!(names[4..6], normalizations.map(|name| name.replace('/', "_1/")));
     assert!(model.parameter("layer_normalization_1/gamma").unwrap().iter().any(|&gamma| gamma != 1.0));
-    assert!(model.summary().to_string().contains("│ layer_normalization_1"));
-    assert!(model.summary().to_string().contains("(LayerNormalization)"));
+    assert!(model.summary().ascii(false).to_string().contains("│ layer_normalization_1"));
+    assert!(model.summary().ascii(false).to_string().contains("(LayerNormalization)"));
 
     let (_, again) = pool(3).install(run);
     assert_eq!(bits(again.values()), bits(model.values()));
@@ -325,10 +341,12 @@ impl<T: Scalar> Layer<T> for Wrong {
         "wrong"
     }
 
-    fn plan(&self, _: &[usize]) -> Result<Plan> {
-        Ok(Plan::new(self.output.clone()).parameter(self.parameter.clone()))
+    fn plan(&self, _: &[&[usize]]) -> Result<Plan<T>> {
+        Ok(Plan::new(self.output.clone(), self.clone()).parameter(self.parameter.clone()))
     }
+}
 
+impl<T: Scalar> Op<T> for Wrong {
     fn forward(&self, _: Forward<'_, T>) {
         unreachable!("no model with it can be built")
     }
@@ -378,7 +396,7 @@ fn errors_have_the_layers_name_in_the_model() {
     let (good, classes) = (data(3, 1), Array1::<usize>::zeros(3));
     assert_eq!(
         refused(trainer.train_step(good.inputs(), good.targets())),
-        "Adagrad: learning_rate is -1, expected a number of at least 0"
+        "Adagrad: learning_rate is -1, expected a finite number of at least 0"
     );
     trainer.optimizer_mut().set_learning_rate(0.1);
     assert_eq!(
@@ -397,17 +415,19 @@ impl<T: Scalar> Layer<T> for Identity {
         self.0
     }
 
-    fn plan(&self, input: &[usize]) -> Result<Plan> {
-        Ok(Plan::new(input))
+    fn plan(&self, inputs: &[&[usize]]) -> Result<Plan<T>> {
+        Ok(Plan::new(single_input(self.0, inputs)?, self.clone()))
     }
+}
 
+impl<T: Scalar> Op<T> for Identity {
     fn forward(&self, mut pass: Forward<'_, T>) {
-        pass.y.assign(&pass.x);
+        pass.y.slice_mut().copy_from_slice(pass.x.slice());
     }
 
-    fn backward(&self, pass: Backward<'_, T>) {
-        if let Some(mut dx) = pass.dx {
-            dx.assign(&pass.dy);
+    fn backward(&self, mut pass: Backward<'_, T>) {
+        if let Some(dx) = pass.dx.into_slice() {
+            dx.copy_from_slice(pass.dy.slice_mut());
         }
     }
 }
@@ -423,6 +443,55 @@ fn no_two_layers_have_one_name() {
     assert_eq!(names(["a_1", "a", "a", "a_1"]), ["a_1", "a", "a_2", "a_1_1"]);
 }
 
+/// A layer that panics wherever it computes, on whichever thread.
+#[derive(Debug, Clone)]
+struct Panics;
+
+impl<T: Scalar> Layer<T> for Panics {
+    fn kind(&self) -> &'static str {
+        "panics"
+    }
+
+    fn plan(&self, inputs: &[&[usize]]) -> Result<Plan<T>> {
+        Ok(Plan::new(single_input("panics", inputs)?, self.clone()))
+    }
+}
+
+impl<T: Scalar> Op<T> for Panics {
+    fn forward(&self, _: Forward<'_, T>) {
+        rayon::join(|| (), || rayon::join(|| (), || assert!(T::NAME.is_empty(), "there is a fault")));
+    }
+
+    fn backward(&self, _: Backward<'_, T>) {}
+}
+
+/// What the next test runs in a process of its own.
+#[test]
+#[ignore = "panics"]
+fn a_layer_that_panics() {
+    let failure = check_layer(Panics, [3]).unwrap_err();
+    eprintln!("{failure}");
+    std::thread::spawn(|| panic!("a panic of somebody else")).join().unwrap_err();
+}
+
+/// A check that fails prints a line for each thing looked at, and not a backtrace for each panic; other panics are still
+/// shown.
+#[test]
+fn panics_of_what_is_checked_are_silent() {
+    let program = std::env::current_exe().unwrap();
+    let mut child = std::process::Command::new(program);
+    child.args(["a_layer_that_panics", "--exact", "--ignored", "--nocapture"]).env("RUST_BACKTRACE", "1");
+    let output = child.output().unwrap();
+    let printed = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{printed}");
+    let lines: Vec<_> = printed.lines().filter(|line| line.contains("there is a fault")).collect();
+    assert!(lines.iter().all(|line| line.contains("  FAILED ")), "{printed}");
+    assert!(lines.iter().all(|line| line.contains(" (tests/custom_layer.rs:")), "{printed}");
+    assert!(lines.len() > 5, "{printed}");
+    assert_eq!(printed.lines().filter(|line| line.contains("panicked at")).count(), 1, "{printed}");
+    assert!(printed.contains("a panic of somebody else"), "{printed}");
+}
+
 /// y = x, with so many parameters that change nothing; notes whether its backward pass was asked for dx.
 #[derive(Debug, Clone)]
 struct Asked {
@@ -435,23 +504,27 @@ impl<T: Scalar> Layer<T> for Asked {
         "asked"
     }
 
-    fn plan(&self, input: &[usize]) -> Result<Plan> {
+    fn plan(&self, inputs: &[&[usize]]) -> Result<Plan<T>> {
+        let plan = Plan::new(single_input("asked", inputs)?, self.clone());
         let parameter = |_| ParameterSpec::new("nothing", [1], Initializer::Zeros);
-        Ok((0..self.parameters).map(parameter).fold(Plan::new(input), Plan::parameter))
+        Ok((0..self.parameters).map(parameter).fold(plan, Plan::parameter))
     }
+}
 
+impl<T: Scalar> Op<T> for Asked {
     fn forward(&self, mut pass: Forward<'_, T>) {
-        pass.y.assign(&pass.x);
+        pass.y.slice_mut().copy_from_slice(pass.x.slice());
     }
 
-    fn backward(&self, pass: Backward<'_, T>) {
-        self.asked.lock().unwrap().push(pass.dx.is_some());
+    fn backward(&self, mut pass: Backward<'_, T>) {
+        let dx = pass.dx.into_slice();
+        self.asked.lock().unwrap().push(dx.is_some());
         if self.parameters > 0 {
             let [mut nothing] = pass.gradients.split();
             nothing.fill(T::zero());
         }
-        if let Some(mut dx) = pass.dx {
-            dx.assign(&pass.dy);
+        if let Some(dx) = dx {
+            dx.copy_from_slice(pass.dy.slice_mut());
         }
     }
 }

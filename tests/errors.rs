@@ -11,7 +11,7 @@ use plywood::callbacks::{
     BatchEnd, Callback, Control, CsvLog, EarlyStopping, EpochEnd, LearningRateSchedule, TrainBegin,
 };
 use plywood::data::{TargetsView, one_hot};
-use plywood::layers::{Backward, Forward, ParameterSpec, Plan};
+use plywood::layers::{Backward, Forward, Op, ParameterSpec, Plan, single_input};
 use plywood::ndarray::{Array1, Array2, Array4, ArrayD, ArrayViewD, Axis, IxDyn, Slice, array};
 use plywood::optimizers::Adam;
 use plywood::prelude::*;
@@ -781,7 +781,7 @@ fn a_metric_that_panics_stays() {
 }
 
 /// y = x, or a panic where x is 13.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Superstitious;
 
 impl Layer for Superstitious {
@@ -789,15 +789,17 @@ impl Layer for Superstitious {
         "superstitious"
     }
 
-    fn plan(&self, input: &[usize]) -> Result<Plan> {
-        Ok(Plan::new(input))
+    fn plan(&self, inputs: &[&[usize]]) -> Result<Plan> {
+        Ok(Plan::new(single_input("superstitious", inputs)?, self.clone()))
     }
+}
 
+impl Op for Superstitious {
     fn forward(&self, mut pass: Forward<'_, f32>) {
-        if pass.x.iter().any(|&x| x == 13.0) {
+        if pass.x.slice().contains(&13.0) {
             std::panic::resume_unwind(Box::new(()));
         }
-        pass.y.assign(&pass.x);
+        pass.y.slice_mut().copy_from_slice(pass.x.slice());
     }
 
     fn backward(&self, _: Backward<'_, f32>) {}
@@ -968,99 +970,82 @@ fn times_of_another_model() {
     assert!(summary.contains("flatten (Flatten)"), "{summary}");
 }
 
-/// A layer that has other parameters, or another shape, than it should.
+/// A layer of a given plan.
 #[derive(Debug)]
-struct Liar(Plan);
+struct Planned(Plan);
 
-impl Layer for Liar {
+impl Layer for Planned {
     fn kind(&self) -> &'static str {
-        "liar"
+        "planned"
     }
 
-    fn plan(&self, _: &[usize]) -> plywood::Result<Plan> {
+    fn plan(&self, _: &[&[usize]]) -> plywood::Result<Plan> {
         Ok(self.0.clone())
     }
-
-    fn only_reshapes(&self) -> bool {
-        true
-    }
-
-    fn forward(&self, _: Forward<'_, f32>) {}
-
-    fn backward(&self, _: Backward<'_, f32>) {}
 }
 
 #[test]
 fn layers_that_say_they_only_reshape() {
     let parameter = |name| ParameterSpec::new(name, [2], Initializer::Ones);
-    let error = |plan: Plan| Sequential::input([2, 2]).add(Liar(plan)).build(1).map(drop).unwrap_err().to_string();
-    Sequential::input([2, 2]).add(Liar(Plan::new([4]))).add(Dense::new(1)).build(1).unwrap();
-    let got = "liar: says that it only reshapes, but makes";
+    let error = |plan: Plan| Sequential::input([2, 2]).add(Planned(plan)).build(1).map(drop).unwrap_err().to_string();
+    Sequential::input([2, 2]).add(Planned(Plan::reshape([4]))).add(Dense::new(1)).build(1).unwrap();
+    let got = "planned: says that it only reshapes, but makes";
     let expected = "expected as many elements and none";
-    assert_eq!(error(Plan::new([3])), format!("{got} 3 of 2×2 with 0 parameters; {expected}"));
+    assert_eq!(error(Plan::reshape([3])), format!("{got} 3 of 2×2 with 0 parameters; {expected}"));
     assert_eq!(
-        error(Plan::new([4]).parameter(parameter("w"))),
+        error(Plan::reshape([4]).parameter(parameter("w"))),
         format!("{got} 4 of 2×2 with 1 parameters; {expected}")
     );
 }
 
-/// y = x · a · b, with numbers a and b.
+/// y = x · a, with a number a of 2.
 #[derive(Debug, Clone)]
-struct Product {
-    names: &'static [&'static str],
-    /// How many of its parameters the first part has; in whose place the second one has the rest.
-    first: Option<usize>,
-}
+struct Double;
 
-impl Layer for Product {
-    fn kind(&self) -> &'static str {
-        "product"
-    }
-
-    fn plan(&self, input: &[usize]) -> Result<Plan> {
-        let spec = |&name| ParameterSpec::new(name, [1], Initializer::Constant { value: 2.0 });
-        Ok(self.names.iter().map(spec).fold(Plan::new(input), Plan::parameter))
-    }
-
+impl Op for Double {
     fn forward(&self, mut pass: Forward<'_, f32>) {
-        let product = match self.names.len() {
-            0 => 1.0,
-            1 => pass.parameters.split_slices::<1>()[0][0],
-            _ => pass.parameters.split_slices::<2>().map(|parameter| parameter[0]).iter().product(),
-        };
-        pass.y.assign(&(&pass.x * product));
+        let [a] = pass.parameters.split_slices();
+        pass.y.view_mut().assign(&(&pass.x.view() * a[0]));
     }
 
     fn backward(&self, _: Backward<'_, f32>) {}
-
-    fn split(&self) -> Option<[std::sync::Arc<dyn Layer>; 2]> {
-        let (first, second) = self.names.split_at(self.first?);
-        Some([first, second].map(|names| std::sync::Arc::new(Self { names, first: None }) as _))
-    }
 }
 
+/// Whatever computes the outputs, the activation is applied to them.
 #[test]
-fn a_split_whose_first_part_lacks_parameters() {
-    let build = |first| Sequential::input([3]).add(Product { names: &["a", "b"], first }).build(0);
-    let y = build(Some(2)).unwrap().predict(&Array2::ones((1, 3))).unwrap();
-    assert_eq!(y, array![[4.0, 4.0, 4.0]].into_dyn());
-    for (first, parts) in
-        [(1, "output 3; a 1 and output 3; b 1"), (0, "output 3; no parameters and output 3; a 1, b 1")]
-    {
-        let expected = format!(
-            "product: splits into {parts}, expected output 3; a 1, b 1: the first part must have all parameters, by name, \
-             shape and order, and the second none; return None from split to keep the layer whole"
-        );
-        assert_eq!(build(Some(first)).unwrap_err().to_string(), expected);
+fn plans_with_an_activation() {
+    let parameter = || ParameterSpec::new("a", [1], Initializer::Constant { value: 2.0 });
+    let predict = |plan: Plan| {
+        let model = Sequential::input([2]).add(Planned(plan)).build(0).unwrap();
+        let names: Vec<_> = model.layout().entries().iter().map(|entry| entry.name().to_owned()).collect();
+        (model.predict(&array![[-1.0, 3.0]]).unwrap(), names)
+    };
+    let double = || Plan::new([2], Double).parameter(parameter());
+    let network = || Plan::network(&[&[2]], |x| vec![x[0].then(Planned(double())).named("double")]);
+    for (plan, scale, names) in [
+        (double(), 2.0, vec!["planned/a"]),
+        (network(), 2.0, vec!["planned/double/a"]),
+        (Plan::reshape([2]), 1.0, vec![]),
+    ] {
+        let linear = array![[-scale, 3.0 * scale]].into_dyn();
+        assert_eq!(predict(plan.clone()), (linear, names.iter().map(|&name| name.to_owned()).collect()));
+        let cut_off = array![[0.0, 3.0 * scale]].into_dyn();
+        assert_eq!(predict(plan.clone().activation(Activation::ReLU)).0, cut_off);
+        let probabilities = predict(plan.activation(Activation::Softmax)).0;
+        assert!((probabilities.sum() - 1.0).abs() < 1e-6 && probabilities[[0, 1]] > 0.9, "{probabilities}");
     }
+    // the message is the layer's, not that of the Softmax that it did not ask for by name
+    let plan = Plan::new(vec![], Double).activation(Activation::Softmax);
+    let error = Sequential::input([2]).add(Planned(plan)).build(0).unwrap_err().to_string();
+    assert!(error.starts_with("planned: "), "{error}");
 }
 
 /// Layers alone, which a model would not ask for this.
 #[test]
 fn windows_over_nothing() {
-    let conv = Layer::<f32>::plan(&Conv2D::new(1, 3), &[0, 5, 1]).unwrap_err().to_string();
+    let conv = Layer::<f32>::plan(&Conv2D::new(1, 3), &[&[0, 5, 1]]).unwrap_err().to_string();
     assert_eq!(conv, "conv2d: input is 0×5×1, expected at least 1 in height, width and channels");
-    Layer::<f32>::plan(&MaxPooling2D::new(1).padding(Padding::Same), &[3, 0, 1]).unwrap_err();
+    Layer::<f32>::plan(&MaxPooling2D::new(1).padding(Padding::Same), &[&[3, 0, 1]]).unwrap_err();
 }
 
 /// A single output is the largest of its kind: accuracy would be 1 and the loss 0, whatever the model does.

@@ -126,7 +126,7 @@ fn convolutions_are_those_of_the_definition() {
             .bias(bias);
         let sample = [height, width, channels];
         let Some([vertical, horizontal]) = window.axes() else {
-            let error = Layer::<f64>::plan(&layer, &sample).unwrap_err();
+            let error = Layer::<f64>::plan(&layer, &[&sample]).unwrap_err();
             assert!(matches!(error, Error::WindowTooLarge { .. }), "{error}");
             return;
         };
@@ -178,12 +178,12 @@ fn poolings_are_those_of_the_definition() {
         if let Padding::Explicit { top, bottom, left, right } = window.padding
             && (top.max(bottom) >= rows || left.max(right) >= columns)
         {
-            let error = Layer::<f64>::plan(&layer, &sample).unwrap_err();
+            let error = Layer::<f64>::plan(&layer, &[&sample]).unwrap_err();
             assert!(matches!(error, Error::InvalidParameter { parameter: "padding", .. }), "{error}");
             return;
         }
         let Some([vertical, horizontal]) = window.axes() else {
-            let error = Layer::<f64>::plan(&layer, &sample).unwrap_err();
+            let error = Layer::<f64>::plan(&layer, &[&sample]).unwrap_err();
             assert!(matches!(error, Error::WindowTooLarge { .. }), "{error}");
             return;
         };

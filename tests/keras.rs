@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use plywood::data::Mnist;
-use plywood::layers::{Backward, Forward, Plan};
+use plywood::layers::{Backward, Forward, Op, Plan, single_input};
 use plywood::ndarray::{Array2, ArrayD, Axis, Slice};
 use plywood::persist::{Element, Npz, read_npy, write_npy};
 use plywood::prelude::*;
@@ -187,7 +187,7 @@ fn kernels_stored_otherwise() {
     assert_eq!(Model::<f32>::load_keras(golden("soft_link.keras")).unwrap().values(), expected.values());
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Foreign;
 
 impl Layer for Foreign {
@@ -195,10 +195,12 @@ impl Layer for Foreign {
         "foreign"
     }
 
-    fn plan(&self, input: &[usize]) -> Result<Plan> {
-        Ok(Plan::new(input))
+    fn plan(&self, inputs: &[&[usize]]) -> Result<Plan> {
+        Ok(Plan::new(single_input("foreign", inputs)?, self.clone()))
     }
+}
 
+impl Op for Foreign {
     fn forward(&self, _: Forward<'_, f32>) {}
 
     fn backward(&self, _: Backward<'_, f32>) {}

@@ -4,14 +4,12 @@
 //! without a bias, so that all pairs of settings meet without a test for each combination of all of them.
 
 use std::fmt::Debug;
-use std::sync::Arc;
 
 use ndarray::{Array1, Array2, ArrayD, Axis, IxDyn};
 use plywood::data::Targets;
-use plywood::layers::{Backward, Forward, Phase, Plan, Scratch};
+use plywood::layers::{Plan, single_input};
 use plywood::losses::{CategoricalCrossentropy, MeanSquaredError};
 use plywood::metrics::{F1, Precision, Recall, TopKAccuracy};
-use plywood::model::Block;
 use plywood::ndarray;
 use plywood::optimizers::Adam;
 use plywood::prelude::*;
@@ -199,41 +197,18 @@ fn large_layers() {
     table.finish(10);
 }
 
-/// A layer and the one after it, joined as a model joins them.
+/// A layer and the one after it, which a model joins.
 #[derive(Debug, Clone)]
 struct Joined<A, B>(A, B);
-
-impl<A, B> Joined<A, B> {
-    fn joined<T: Scalar>(&self) -> Arc<dyn Layer<T>>
-    where
-        A: Layer<T>,
-        B: Layer<T>,
-    {
-        self.0.absorb(&self.1).expect("the two can be joined")
-    }
-}
 
 impl<T: Scalar, A: Layer<T> + Clone, B: Layer<T> + Clone> Layer<T> for Joined<A, B> {
     fn kind(&self) -> &'static str {
         self.0.kind()
     }
-    fn plan(&self, input: &[usize]) -> plywood::Result<Plan> {
-        self.joined::<T>().plan(input)
-    }
-    fn scratch(&self, input: &[usize], batch: usize, phase: Phase) -> Scratch {
-        self.joined::<T>().scratch(input, batch, phase)
-    }
-    fn prepared_len(&self, input: &[usize]) -> usize {
-        self.joined::<T>().prepared_len(input)
-    }
-    fn prepare(&self, input: &[usize], parameters: Block<'_, T>, prepared: &mut [T]) {
-        self.joined::<T>().prepare(input, parameters, prepared);
-    }
-    fn forward(&self, pass: Forward<'_, T>) {
-        self.joined::<T>().forward(pass);
-    }
-    fn backward(&self, pass: Backward<'_, T>) {
-        self.joined::<T>().backward(pass);
+
+    fn plan(&self, inputs: &[&[usize]]) -> plywood::Result<Plan<T>> {
+        single_input(self.0.kind(), inputs)?;
+        Ok(Plan::network(inputs, |x| vec![x[0].then(self.0.clone()).then(self.1.clone())]))
     }
 }
 

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use interop::{
     REFERENCES, TensorFile, Tensors, difference, folder, reference, test_images, trained, write_probabilities,
 };
-use plywood::layers::{Backward, Forward, Plan};
+use plywood::layers::{Backward, Forward, Op, Plan, single_input};
 use plywood::ndarray::{ArrayD, Dimension, IxDyn};
 use plywood::prelude::*;
 
@@ -157,17 +157,19 @@ fn every_layer_gives_the_bytes_and_numbers_that_onnx_runtime_has_checked() {
 
 #[test]
 fn layers_of_other_crates_are_errors_that_name_them() {
-    #[derive(Debug)]
+    #[derive(Debug, Clone)]
     struct Twice;
     impl Layer for Twice {
         fn kind(&self) -> &'static str {
             "twice"
         }
-        fn plan(&self, input: &[usize]) -> Result<Plan> {
-            Ok(Plan::new(input))
+        fn plan(&self, inputs: &[&[usize]]) -> Result<Plan> {
+            Ok(Plan::new(single_input("twice", inputs)?, self.clone()))
         }
+    }
+    impl Op for Twice {
         fn forward(&self, mut pass: Forward<'_, f32>) {
-            pass.y.assign(&(&pass.x * 2.0));
+            pass.y.view_mut().assign(&(&pass.x.view() * 2.0));
         }
         fn backward(&self, _: Backward<'_, f32>) {}
     }

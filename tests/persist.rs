@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use common::{bits, numbers};
-use plywood::layers::{Backward, Forward, Layer, ParameterSpec, Plan};
+use plywood::layers::{Backward, Forward, Layer, Op, ParameterSpec, Plan, single_input};
 use plywood::ndarray::{Array1, Array2, Axis, Zip};
 use plywood::persist::{CustomLayers, LoadWeights};
 use plywood::prelude::*;
@@ -231,20 +231,23 @@ impl<T: Scalar> Layer<T> for Scale {
         "scale"
     }
 
-    fn plan(&self, input: &[usize]) -> Result<Plan> {
-        Ok(Plan::new(input).parameter(ParameterSpec::new("weight", input, Initializer::Ones)))
+    fn plan(&self, inputs: &[&[usize]]) -> Result<Plan<T>> {
+        let input = single_input("scale", inputs)?;
+        Ok(Plan::new(input, self.clone()).parameter(ParameterSpec::new("weight", input, Initializer::Ones)))
     }
+}
 
+impl<T: Scalar> Op<T> for Scale {
     fn forward(&self, mut pass: Forward<'_, T>) {
         let [w] = pass.parameters.split();
         let factor = T::of(self.factor);
-        Zip::from(&mut pass.y).and(&pass.x).and_broadcast(&w).for_each(|y, &x, &w| *y = x * w * factor);
+        Zip::from(pass.y.view_mut()).and(pass.x.view()).and_broadcast(&w).for_each(|y, &x, &w| *y = x * w * factor);
     }
 
-    fn backward(&self, pass: Backward<'_, T>) {
+    fn backward(&self, mut pass: Backward<'_, T>) {
         let [mut dw] = pass.gradients.split();
         let factor = T::of(self.factor);
-        dw.assign(&((&pass.x * &pass.dy).sum_axis(Axis(0)) * factor));
+        dw.assign(&((&pass.x.view() * &pass.dy.view_mut()).sum_axis(Axis(0)) * factor));
     }
 }
 
@@ -280,9 +283,11 @@ fn layers_of_other_crates_have_names_in_files() {
         fn kind(&self) -> &'static str {
             "scale"
         }
-        fn plan(&self, input: &[usize]) -> Result<Plan> {
-            Ok(Plan::new(input))
+        fn plan(&self, inputs: &[&[usize]]) -> Result<Plan> {
+            Ok(Plan::new(single_input("scale", inputs)?, self.clone()))
         }
+    }
+    impl Op for Other {
         fn forward(&self, _: Forward<'_, f32>) {}
         fn backward(&self, _: Backward<'_, f32>) {}
     }

@@ -15,7 +15,7 @@ use interop::{
     REFERENCES, TOLERANCE, TensorFile, Tensors, difference, folder, reference, test_images, trained,
     write_probabilities,
 };
-use plywood::layers::{Backward, Forward, Plan};
+use plywood::layers::{Backward, Forward, Op, Plan, single_input};
 use plywood::ndarray::{ArrayD, Ix4};
 use plywood::persist::ModuleNames;
 use plywood::prelude::*;
@@ -322,17 +322,19 @@ fn names_that_do_not_fit_are_errors() {
 
 #[test]
 fn layers_of_other_crates_are_errors_that_name_them() {
-    #[derive(Debug)]
+    #[derive(Debug, Clone)]
     struct Twice;
     impl Layer for Twice {
         fn kind(&self) -> &'static str {
             "twice"
         }
-        fn plan(&self, input: &[usize]) -> Result<Plan> {
-            Ok(Plan::new(input))
+        fn plan(&self, inputs: &[&[usize]]) -> Result<Plan> {
+            Ok(Plan::new(single_input("twice", inputs)?, self.clone()))
         }
+    }
+    impl Op for Twice {
         fn forward(&self, mut pass: Forward<'_, f32>) {
-            pass.y.assign(&(&pass.x * 2.0));
+            pass.y.view_mut().assign(&(&pass.x.view() * 2.0));
         }
         fn backward(&self, _: Backward<'_, f32>) {}
     }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use ndarray::{Array1, Array2, Array4, ArrayD, Axis, Slice, array};
 use plywood::data::TargetsView;
-use plywood::layers::{Backward, Forward, Plan};
+use plywood::layers::{Backward, Forward, Op, Plan, single_input};
 use plywood::losses::LossPass;
 use plywood::ndarray;
 use plywood::optimizers::Update;
@@ -42,7 +42,7 @@ fn sums(size: impl Into<Size2D>) -> Conv2D {
 }
 
 fn plan_error(layer: impl Layer<f32>, sample: &[usize]) -> String {
-    layer.plan(sample).unwrap_err().to_string()
+    layer.plan(&[sample]).unwrap_err().to_string()
 }
 
 /// Numbers between −1 and 1 without a pattern.
@@ -136,8 +136,8 @@ fn window_larger_than_the_input() {
     let expected = "5×5 pool does not fit into its input of 3×4×2; use Padding::Same or a pool of at most 3×4";
     assert!(plan_error(MaxPooling2D::new(5), &[3, 4, 2]).contains(expected));
     // with padding both fit
-    Layer::<f32>::plan(&Conv2D::new(1, 5).padding(Padding::Same), &[3, 4, 2]).unwrap();
-    Layer::<f32>::plan(&MaxPooling2D::new(5).padding(Padding::Same), &[3, 4, 2]).unwrap();
+    Layer::<f32>::plan(&Conv2D::new(1, 5).padding(Padding::Same), &[&[3, 4, 2]]).unwrap();
+    Layer::<f32>::plan(&MaxPooling2D::new(5).padding(Padding::Same), &[&[3, 4, 2]]).unwrap();
 }
 
 /// A division by zero.
@@ -420,15 +420,18 @@ fn training_flag_ignored_or_sticky() {
         fn kind(&self) -> &'static str {
             "listener"
         }
-        fn plan(&self, input: &[usize]) -> plywood::Result<Plan> {
-            Ok(Plan::new(input))
+        fn plan(&self, inputs: &[&[usize]]) -> plywood::Result<Plan<T>> {
+            Ok(Plan::new(single_input("listener", inputs)?, self.clone()))
         }
+    }
+
+    impl<T: Scalar> Op<T> for Listener {
         fn forward(&self, mut pass: Forward<'_, T>) {
-            self.0.lock().unwrap().push(pass.training);
-            pass.y.assign(&pass.x);
+            self.0.lock().unwrap().push(pass.training.map(|training| training.random));
+            pass.y.slice_mut().copy_from_slice(pass.x.slice());
         }
-        fn backward(&self, pass: Backward<'_, T>) {
-            pass.dx.into_iter().for_each(|mut dx| dx.assign(&pass.dy));
+        fn backward(&self, mut pass: Backward<'_, T>) {
+            pass.dx.into_slice().into_iter().for_each(|dx| dx.copy_from_slice(pass.dy.slice_mut()));
         }
     }
 

@@ -20,7 +20,7 @@ use plywood::callbacks::{
     on_epoch_end,
 };
 use plywood::data::TargetsView;
-use plywood::layers::{Backward, Forward, Plan};
+use plywood::layers::{Backward, Forward, Op, Plan, single_input};
 use plywood::metrics::{F1, TopKAccuracy};
 use plywood::model::NonFiniteLoss;
 use plywood::ndarray::{Array1, Array2, ArrayViewD, Zip};
@@ -51,19 +51,22 @@ impl<T: Scalar> Layer<T> for Noise {
         "noise"
     }
 
-    fn plan(&self, input: &[usize]) -> Result<Plan> {
-        Ok(Plan::new(input))
+    fn plan(&self, inputs: &[&[usize]]) -> Result<Plan<T>> {
+        Ok(Plan::new(single_input("noise", inputs)?, self.clone()))
     }
+}
 
+impl<T: Scalar> Op<T> for Noise {
     fn forward(&self, mut pass: Forward<'_, T>) {
-        let factor = pass.training.map_or(1.0, |number| 0.75 + (number % 1024) as f64 / 2048.0);
-        Zip::from(&mut pass.y).and(&pass.x).for_each(|y, &x| *y = x * T::of(factor));
+        let factor = pass.training.map_or(1.0, |training| 0.75 + (training.random % 1024) as f64 / 2048.0);
+        Zip::from(pass.y.view_mut()).and(pass.x.view()).for_each(|y, &x| *y = x * T::of(factor));
     }
 
-    fn backward(&self, pass: Backward<'_, T>) {
-        if let Some(mut dx) = pass.dx {
+    fn backward(&self, mut pass: Backward<'_, T>) {
+        if let Some(dx) = pass.dx.view_mut() {
             // with the forward pass's factor where that can be told, which is all that this test needs
-            Zip::from(&mut dx).and(&pass.x).and(&pass.y).and(&pass.dy).for_each(|dx, &x, &y, &dy| {
+            let (x, y, dy) = (pass.x.view(), pass.y.view(), pass.dy.view_mut());
+            Zip::from(dx).and(x).and(y).and(dy).for_each(|dx, &x, &y, &mut dy| {
                 *dx = if x == T::zero() { dy } else { dy * y / x };
             });
         }
@@ -577,7 +580,7 @@ fn a_model_of_another_architecture_is_an_error_at_the_next_step() {
     // nothing of it is written under the names of the model that was compiled
     let path = folder("other-architecture").join("c");
     assert!(swapped.save_checkpoint(&path).unwrap_err().to_string().starts_with(message));
-    struct Swap<'p>(Option<&'p Path>, Sequential);
+    struct Swap<'p>(Option<&'p Path>, Model);
     impl Callback for Swap<'_> {
         fn train_end(&mut self, trainer: &mut Trainer) -> Result<()> {
             self.0.map_or(Ok(()), |path| trainer.save_checkpoint(path))?;

@@ -21,7 +21,7 @@ use plywood::prelude::*;
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A model whose passes are cut into tasks.
-fn model(seed: u64) -> Sequential {
+fn model(seed: u64) -> Model {
     let dense = || Dense::new(300).activation(Activation::ReLU);
     Sequential::input([200]).add(dense()).add(dense()).add(Dense::new(10)).build(seed).expect("the shapes fit")
 }

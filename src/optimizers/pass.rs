@@ -410,7 +410,8 @@ mod tests {
                 let run = |optimizer: &dyn Optimizer<f32>| {
                     let mut steps = Steps::default();
                     let taken = three_steps(optimizer, len, |number, parameters, gradients, slots| {
-                        steps.take(optimizer, number, parameters, gradients, slots, false).unwrap();
+                        let groups = [Group::all(parameters.len())];
+                        steps.take(optimizer, number, parameters, gradients, slots, &groups, false).unwrap();
                     });
                     (taken.concat().into_iter().map(f32::to_bits).collect::<Vec<_>>(), steps.copies.is_some())
                 };
@@ -430,7 +431,9 @@ mod tests {
             gradients[at] = bad;
             for optimizer in [&RMSprop::default() as &dyn Optimizer<f32>, &Unknown(&RMSprop::default())] {
                 let mut steps = Steps::default();
-                let refused = steps.take(optimizer, 1, &mut parameters, &gradients, &mut slots, false).unwrap_err();
+                let groups = [Group::all(parameters.len())];
+                let refused =
+                    steps.take(optimizer, 1, &mut parameters, &gradients, &mut slots, &groups, false).unwrap_err();
                 assert_eq!((refused.index, refused.slot), (at, None));
                 assert!(parameters.iter().all(|&w| w == 0.5) && slots[0].iter().all(|&v| v == 0.125));
             }

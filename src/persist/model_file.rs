@@ -350,11 +350,7 @@ fn form<T: Scalar>(layer: &NamedLayer<T>, custom: &CustomLayers<T>) -> Result<Va
 }
 
 /// Appends the layer of this form to a model.
-fn add<T: Scalar>(
-    form: &RawValue,
-    model: Sequential<T>,
-    custom: &CustomLayers<T>,
-) -> Result<Sequential<T>, String> {
+fn add<T: Scalar>(form: &RawValue, model: Sequential<T>, custom: &CustomLayers<T>) -> Result<Sequential<T>, String> {
     #[derive(Deserialize)]
     struct Kind {
         custom: Option<IgnoredAny>,

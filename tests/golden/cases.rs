@@ -7,7 +7,7 @@ use plywood::data::{Targets, TargetsView};
 use plywood::layers::{Conv2D, Dense, Flatten, Layer, MaxPooling2D, ReLU, Softmax};
 use plywood::losses::{CategoricalCrossentropy, Loss, LossPass, MeanSquaredError};
 use plywood::metrics::{Accuracy, ConfusionMatrix, F1, Metric, Precision, Recall, TopKAccuracy};
-use plywood::model::{Model, Sequential, Trainer};
+use plywood::model::{Sequential, Trainer};
 use plywood::ndarray;
 use plywood::optimizers::{Adam, Optimizer, RMSprop, SGD, Update};
 use plywood::testing::LayerRun;

@@ -58,7 +58,7 @@ where
 /// | plan | the same for `f32` and `f64`, and when asked again; names in snake case, no two parameters of one name |
 /// | hostile shapes | `plan` refuses or takes them, and does not panic |
 /// | scratch | does not shrink when the batch grows: all batches up to 1,024, and those around powers of two up to 65,536 |
-/// | all written | no NaN that was in `y`, `dx`, gradients or scratch is left or gets through |
+/// | all written | no NaN that was in `y`, `dx`, gradients, the next state or scratch is left or gets through |
 /// | repeated | the same bits again, and after another batch |
 /// | two forwards, one backward | the gradients are those of the second |
 /// | dx on request | without it, the gradients have the same bits |
@@ -68,8 +68,6 @@ where
 /// | NaN and infinity | a sample whose `x` or `dy` is NaN, ∞ or −∞ changes no bit of the others' output and `dx` |
 /// | NaN comes out | an element of `x` that is NaN makes every output NaN that it can change; one of `dy`, of `dx` and gradients |
 /// | threads | the same bits on 1 and on 4 |
-/// | in one piece | if the layer [splits](Layer::split), its own passes give the bits of its two parts |
-/// | only reshapes | if the layer [says so](Layer::only_reshapes): no parameters; the bits of `x` and `dy` come out |
 /// | gradient of … | of `x` and of each parameter, against differences in `f64`; see below |
 /// | gradients add up | those of each parameter are the sums of those of single samples, within 10⁻¹⁰, in batches of 1 to 9 |
 /// | f32 against f64 | output, and the gradient of `x` and of each parameter, in an odd batch and in an even one |

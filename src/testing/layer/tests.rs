@@ -1,12 +1,11 @@
 //! Layers with a fault each, and the check that finds it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
 use crate::Error;
 use crate::initializers::Initializer;
-use crate::layers::{Backward, Forward, ParameterSpec, ReLU, ScratchMut};
+use crate::layers::{Activation, Backward, Forward, Op, ReLU, ScratchMut, single_input};
 use crate::testing::numbers::float;
 
 /// What is wrong with a layer.
@@ -29,11 +28,9 @@ enum Fault {
     WrongDx,
     WrongGradient,
     DyOfFirstSampleOnly,
-    OtherInOnePiece,
     CoarseF32,
     WholeScratch,
     NanSpreads,
-    SaysThatItOnlyReshapes,
     Panics,
     EvenBatches,
     EvenBatchesInPrediction,
@@ -63,46 +60,55 @@ impl<T: Scalar> Layer<T> for Faulty {
         "faulty"
     }
 
-    fn plan(&self, input: &[usize]) -> crate::Result<Plan> {
+    fn plan(&self, inputs: &[&[usize]]) -> crate::Result<Plan<T>> {
+        let input = single_input("faulty", inputs)?;
         if self.fault == Fault::PanicOnHugeShapes {
             assert!(input.iter().all(|&size| size < 1 << 20));
         }
         let &[features] = input else { return Err(Error::layer("faulty", "needs vectors")) };
         let w = ParameterSpec::new("w", [1], Initializer::Ones);
-        let plan = Plan::new([features]).parameter(w.clone());
+        let plan = Plan::new([features], FaultyOp { fault: self.fault, features }).parameter(w.clone());
         Ok(if self.fault == Fault::TwoOfOneName { plan.parameter(w) } else { plan })
     }
+}
 
-    fn scratch(&self, input: &[usize], batch: usize, _: Phase) -> Scratch {
+#[derive(Debug)]
+struct FaultyOp {
+    fault: Fault,
+    features: usize,
+}
+
+impl<T: Scalar> Op<T> for FaultyOp {
+    fn scratch(&self, batch: usize, _: Phase) -> Scratch {
         let batch = match self.fault {
             Fault::ShrinkingScratch => 64 - batch % 64,
             Fault::ScratchShrinksLate if batch >= 200 => batch - 100,
             Fault::ScratchShrinksVeryLate if batch > 4096 => batch - 100,
             _ => batch,
         };
-        Scratch { values: input.iter().product::<usize>() * batch, indices: 1 }
+        Scratch { values: self.features * batch, indices: 1 }
     }
 
     fn forward(&self, mut pass: Forward<'_, T>) {
         let w = pass.parameters.split_slices::<1>()[0][0];
         let ScratchMut { values, indices } = pass.scratch;
+        let x = pass.x.slice();
         let few = T::of(1e-3);
-        let even = pass.x.shape()[0].is_multiple_of(2);
+        let even = pass.x.batch().is_multiple_of(2);
         let extra = match self.fault {
             Fault::ScratchReadBeforeWritten => values[0],
             Fault::Forgetful => few * T::of(CALLS.fetch_add(1, Ordering::Relaxed) as f64),
             Fault::OtherInPrediction if pass.training.is_none() => few,
-            Fault::DependsOnBatch => pass.x.mean().unwrap(),
+            Fault::DependsOnBatch => pass.x.view().mean().unwrap(),
             Fault::DependsOnThreads => T::of(rayon::current_num_threads() as f64),
-            Fault::OtherInOnePiece => few,
-            Fault::NanSpreads => pass.x.sum() * T::zero(),
+            Fault::NanSpreads => pass.x.view().sum() * T::zero(),
             Fault::CoarseF32 if T::NAME == f32::NAME => few,
             Fault::EvenBatches if even => few,
             Fault::EvenBatchesInPrediction if even && pass.training.is_none() => few,
-            Fault::InfinitySpreads if pass.x.iter().any(|x| x.is_infinite()) => few,
+            Fault::InfinitySpreads if x.iter().any(|x| x.is_infinite()) => few,
             _ => T::zero(),
         };
-        for ((y, &x), value) in pass.y.iter_mut().zip(&pass.x).zip(values) {
+        for ((y, &x), value) in pass.y.slice_mut().iter_mut().zip(x).zip(values) {
             *y = w * x * x + extra;
             if self.fault == Fault::HidesNan && y.is_nan() {
                 *y = T::zero();
@@ -117,49 +123,39 @@ impl<T: Scalar> Layer<T> for Faulty {
 
     fn backward(&self, mut pass: Backward<'_, T>) {
         let w = pass.parameters.split_slices::<1>()[0][0];
-        let xs = &pass.scratch.values[..pass.x.len()];
-        let squares: T = xs.iter().zip(&pass.dy).map(|(&x, &dy)| x * x * dy).sum();
-        let first = pass.x.shape()[1];
-        let beyond: T = pass.scratch.values[pass.x.len()..].iter().copied().sum();
-        let of_first: T = xs.iter().zip(&pass.dy).take(first).map(|(&x, &dy)| x * x * dy).sum();
-        let even = pass.x.shape()[0].is_multiple_of(2);
+        let (xs, beyond) = pass.scratch.values.split_at(pass.x.slice().len());
+        let dys = &*pass.dy.slice_mut();
+        let products = || xs.iter().zip(dys).map(|(&x, &dy)| x * x * dy);
+        let squares: T = products().sum();
+        let of_first: T = products().take(self.features).sum();
+        let even = pass.x.batch().is_multiple_of(2);
         let [gradient, ..] = pass.gradients.split_slices::<1>();
+        let dx = pass.dx.into_slice();
         match self.fault {
             Fault::GradientNotWritten => {}
             Fault::GradientAddedUp => gradient[0] += squares,
-            Fault::GradientOnlyWithDx if pass.dx.is_none() => gradient[0] = T::zero(),
+            Fault::GradientOnlyWithDx if dx.is_none() => gradient[0] = T::zero(),
             Fault::WrongGradient => gradient[0] = squares * T::of(1.00001),
             Fault::DyOfFirstSampleOnly => gradient[0] = of_first,
-            Fault::WholeScratch => gradient[0] = squares + beyond,
+            Fault::WholeScratch => gradient[0] = squares + beyond.iter().copied().sum(),
             Fault::GradientsOfEvenBatches if even => gradient[0] = squares * T::of(1.00001),
             Fault::CoarseF32InEvenBatches if even && T::NAME == f32::NAME => gradient[0] = squares * T::of(1.01),
             Fault::HidesNanInGradient if squares.is_nan() => gradient[0] = T::zero(),
             _ => gradient[0] = squares,
         }
-        if let Some(dx) = &mut pass.dx {
-            for ((dx, &x), &dy) in dx.iter_mut().zip(xs).zip(&pass.dy) {
-                *dx = T::of(2.0) * w * x * dy;
-            }
-            match self.fault {
-                Fault::DxOfEvenBatches if even => dx[[0, 0]] += T::of(1e-3),
-                Fault::InfiniteDySpreads if pass.dy.iter().any(|dy| dy.is_infinite()) => *dx += T::of(1e-3),
-                Fault::HidesNanOfDy => dx.mapv_inplace(|dx| if dx.is_nan() { T::zero() } else { dx }),
-                _ => {}
-            }
-            if self.fault == Fault::WrongDx {
-                *dx.last_mut().unwrap() *= T::of(1.00001);
-            }
+        let Some(dx) = dx else { return };
+        for ((dx, &x), &dy) in dx.iter_mut().zip(xs).zip(dys) {
+            *dx = T::of(2.0) * w * x * dy;
         }
-    }
-
-    fn split(&self) -> Option<[Arc<dyn Layer<T>>; 2]> {
-        // outputs of x² times about 1 are not below 0
-        let parts = || [Arc::new(Self { fault: Fault::None }) as _, Arc::new(ReLU::new()) as _];
-        (self.fault == Fault::OtherInOnePiece).then(parts)
-    }
-
-    fn only_reshapes(&self) -> bool {
-        self.fault == Fault::SaysThatItOnlyReshapes
+        match self.fault {
+            Fault::DxOfEvenBatches if even => dx[0] += T::of(1e-3),
+            Fault::InfiniteDySpreads if dys.iter().any(|dy| dy.is_infinite()) => {
+                dx.iter_mut().for_each(|dx| *dx += T::of(1e-3));
+            }
+            Fault::HidesNanOfDy => dx.iter_mut().filter(|dx| dx.is_nan()).for_each(|dx| *dx = T::zero()),
+            Fault::WrongDx => *dx.last_mut().unwrap() *= T::of(1.00001),
+            _ => {}
+        }
     }
 }
 
@@ -187,12 +183,10 @@ fn every_fault_is_found() {
         (Fault::DependsOnThreads, "threads"),
         (Fault::WrongDx, "gradient of x"),
         (Fault::WrongGradient, "gradient of w"),
-        (Fault::OtherInOnePiece, "in one piece"),
         (Fault::DyOfFirstSampleOnly, "gradients add up"),
         (Fault::CoarseF32, "f32 against f64"),
         (Fault::WholeScratch, "sample alone"),
         (Fault::NanSpreads, "NaN and infinity"),
-        (Fault::SaysThatItOnlyReshapes, "only reshapes"),
         (Fault::EvenBatches, "batches"),
         (Fault::EvenBatchesInPrediction, "batches"),
         (Fault::DxOfEvenBatches, "batches"),
@@ -239,22 +233,24 @@ impl<T: Scalar> Layer<T> for Largest {
         "largest"
     }
 
-    fn plan(&self, input: &[usize]) -> crate::Result<Plan> {
-        let &[_] = input else { return Err(Error::layer("largest", "needs vectors")) };
-        Ok(Plan::new([1]))
+    fn plan(&self, inputs: &[&[usize]]) -> crate::Result<Plan<T>> {
+        let &[_] = single_input("largest", inputs)? else { return Err(Error::layer("largest", "needs vectors")) };
+        Ok(Plan::new([1], self.clone()))
     }
+}
 
+impl<T: Scalar> Op<T> for Largest {
     fn forward(&self, mut pass: Forward<'_, T>) {
-        for (mut y, x) in pass.y.outer_iter_mut().zip(pass.x.outer_iter()) {
-            y[0] = self.of(&x).1;
+        for (y, x) in pass.y.slice_mut().iter_mut().zip(pass.x.view().outer_iter()) {
+            *y = self.of(&x).1;
         }
     }
 
-    fn backward(&self, pass: Backward<'_, T>) {
-        let Some(mut dx) = pass.dx else { return };
+    fn backward(&self, mut pass: Backward<'_, T>) {
+        let Some(mut dx) = pass.dx.view_mut() else { return };
         dx.fill(T::zero());
-        for ((mut dx, x), dy) in dx.outer_iter_mut().zip(pass.x.outer_iter()).zip(pass.dy.outer_iter()) {
-            dx[self.of(&x).0] = dy[0];
+        for ((mut dx, x), &mut dy) in dx.outer_iter_mut().zip(pass.x.view().outer_iter()).zip(pass.dy.slice_mut()) {
+            dx[self.of(&x).0] = dy;
         }
     }
 }
@@ -285,25 +281,28 @@ fn a_layer_may_draw_random_numbers() {
             "drop"
         }
 
-        fn plan(&self, input: &[usize]) -> crate::Result<Plan> {
-            Ok(Plan::new(input))
+        fn plan(&self, inputs: &[&[usize]]) -> crate::Result<Plan<T>> {
+            Ok(Plan::new(single_input("drop", inputs)?, self.clone()))
         }
+    }
 
-        fn scratch(&self, _: &[usize], _: usize, _: Phase) -> Scratch {
+    impl<T: Scalar> Op<T> for Drop {
+        fn scratch(&self, _: usize, _: Phase) -> Scratch {
             Scratch { values: 1, indices: 0 }
         }
 
         fn forward(&self, mut pass: Forward<'_, T>) {
-            let bits = pass.training.map_or(u64::MAX, |number| number.wrapping_add(5));
+            let bits = pass.training.map_or(u64::MAX, |training| training.random.wrapping_add(5));
             pass.scratch.values[0] = T::of(bits as f64);
-            for (i, (y, &x)) in pass.y.iter_mut().zip(&pass.x).enumerate() {
+            for (i, (y, &x)) in pass.y.slice_mut().iter_mut().zip(pass.x.slice()).enumerate() {
                 *y = if bits >> (i % 3) & 1 == 1 { x } else { T::zero() };
             }
         }
 
-        fn backward(&self, pass: Backward<'_, T>) {
+        fn backward(&self, mut pass: Backward<'_, T>) {
             let bits = float(pass.scratch.values[0]) as u64;
-            for (i, (dx, &dy)) in pass.dx.into_iter().flatten().zip(&pass.dy).enumerate() {
+            let dx = pass.dx.into_slice().into_iter().flatten();
+            for (i, (dx, &mut dy)) in dx.zip(pass.dy.slice_mut()).enumerate() {
                 *dx = if bits >> (i % 3) & 1 == 1 { dy } else { T::zero() };
             }
         }
@@ -358,30 +357,34 @@ impl<T: Scalar> Layer<T> for Logarithm {
         "logarithm"
     }
 
-    fn plan(&self, input: &[usize]) -> crate::Result<Plan> {
+    fn plan(&self, inputs: &[&[usize]]) -> crate::Result<Plan<T>> {
+        let input = single_input("logarithm", inputs)?;
         let specs = [("w", Initializer::Zeros), ("b", Initializer::Zeros)];
         let specs = specs.map(|(name, initializer)| ParameterSpec::new(name, [1], initializer));
-        Ok(specs.into_iter().fold(Plan::new(input), Plan::parameter))
+        Ok(specs.into_iter().fold(Plan::new(input, *self), Plan::parameter))
     }
+}
 
+impl<T: Scalar> Op<T> for Logarithm {
     fn forward(&self, mut pass: Forward<'_, T>) {
         let [w, b] = pass.parameters.split_slices();
-        pass.y.zip_mut_with(&pass.x, |y, &x| *y = x * w[0].ln() + T::of(1e3) * b[0]);
+        pass.y.view_mut().zip_mut_with(&pass.x.view(), |y, &x| *y = x * w[0].ln() + T::of(1e3) * b[0]);
     }
 
-    fn backward(&self, pass: Backward<'_, T>) {
+    fn backward(&self, mut pass: Backward<'_, T>) {
         let [w, _] = pass.parameters.split_slices();
         let [dw, db] = pass.gradients.split_slices();
-        let sum: T = pass.x.iter().zip(&pass.dy).map(|(&x, &dy)| x * dy).sum();
+        let dys = &*pass.dy.slice_mut();
+        let sum: T = pass.x.slice().iter().zip(dys).map(|(&x, &dy)| x * dy).sum();
         let off = match self {
             Self::CoarseF32 if T::NAME == f32::NAME => 1e-3,
-            Self::NotTheSum if pass.x.shape()[0] == 1 => 1e-9,
+            Self::NotTheSum if pass.x.batch() == 1 => 1e-9,
             _ => 0.0,
         };
         dw[0] = sum / w[0] + T::of(off);
-        db[0] = T::of(1e3) * pass.dy.sum();
-        if let Some(mut dx) = pass.dx {
-            dx.zip_mut_with(&pass.dy, |dx, &dy| *dx = dy * w[0].ln());
+        db[0] = T::of(1e3) * dys.iter().copied().sum();
+        if let Some(dx) = pass.dx.into_slice() {
+            dx.iter_mut().zip(dys).for_each(|(dx, &dy)| *dx = dy * w[0].ln());
         }
     }
 }
@@ -397,52 +400,44 @@ fn parameters_are_kept_in_their_range_and_measured_one_by_one() {
     }
 }
 
-/// y = x·a·b, as two layers of which each has one of the numbers.
+/// Has a plan of its own making.
 #[derive(Debug, Clone)]
-struct Scales {
-    names: &'static [&'static str],
+enum Planner {
+    Activated(Activation),
+    Reshapes([usize; 2]),
 }
 
-impl<T: Scalar> Layer<T> for Scales {
+impl<T: Scalar> Layer<T> for Planner {
     fn kind(&self) -> &'static str {
-        "scales"
+        "planner"
     }
 
-    fn plan(&self, input: &[usize]) -> crate::Result<Plan> {
-        let spec = |&name| ParameterSpec::new(name, [1], Initializer::Ones);
-        Ok(self.names.iter().map(spec).fold(Plan::new(input), Plan::parameter))
-    }
-
-    fn forward(&self, mut pass: Forward<'_, T>) {
-        let scale = match pass.parameters.count() {
-            1 => pass.parameters.split_slices::<1>()[0][0],
-            _ => pass.parameters.split_slices::<2>().map(|scale| scale[0]).into_iter().fold(T::one(), |a, b| a * b),
-        };
-        pass.y.zip_mut_with(&pass.x, |y, &x| *y = x * scale);
-    }
-
-    fn backward(&self, pass: Backward<'_, T>) {
-        let [a] = pass.parameters.split_slices();
-        let [da] = pass.gradients.split_slices();
-        da[0] = pass.x.iter().zip(&pass.dy).map(|(&x, &dy)| x * dy).sum();
-        if let Some(mut dx) = pass.dx {
-            dx.zip_mut_with(&pass.dy, |dx, &dy| *dx = dy * a[0]);
-        }
-    }
-
-    fn split(&self) -> Option<[Arc<dyn Layer<T>>; 2]> {
-        let [_, _] = self.names else { return None };
-        let (first, second) = self.names.split_at(1);
-        Some([first, second].map(|names| Arc::new(Self { names }) as _))
+    fn plan(&self, inputs: &[&[usize]]) -> crate::Result<Plan<T>> {
+        let input = single_input("planner", inputs)?;
+        Ok(match *self {
+            Self::Activated(activation) => {
+                let w = ParameterSpec::new("w", [1], Initializer::Ones);
+                let features = input.first().copied().unwrap_or(1);
+                Plan::new([features], FaultyOp { fault: Fault::None, features }).parameter(w).activation(activation)
+            }
+            Self::Reshapes(shape) => Plan::reshape(shape),
+        })
     }
 }
 
 #[test]
-fn a_split_whose_second_part_has_parameters_fails_the_plan() {
-    check_layer(Scales { names: &["a"] }, [3]).unwrap();
-    let failure = check_layer(Scales { names: &["a", "b"] }, [3]).unwrap_err();
+fn an_activation_is_checked_with_its_layer() {
+    for activation in [Activation::ReLU, Activation::Softmax] {
+        check_layer(Planner::Activated(activation), [3]).unwrap();
+    }
+}
+
+#[test]
+fn a_reshaping_that_changes_the_number_of_elements_fails_the_plan() {
+    check_layer(Planner::Reshapes([3, 2]), [2, 3]).unwrap();
+    let failure = check_layer(Planner::Reshapes([2, 2]), [2, 3]).unwrap_err();
     assert!(
-        failure.to_string().contains("FAILED plan  scales: splits into output 3; a 1 and output 3; b 1,"),
+        failure.to_string().contains("FAILED plan  planner: says that it only reshapes, but makes 2×2 of 2×3"),
         "{failure}"
     );
 }
