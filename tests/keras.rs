@@ -534,9 +534,9 @@ fn an_input_may_have_another_type_than_the_layers() {
         let config = changed_config(name, |config| config["config"]["layers"][0]["config"]["dtype"] = json!(other));
         let path = file("input type.keras", &keras_file(&config, &member(name, "model.weights.h5")));
         if other == "float32" {
-            let model = Sequential::<f64>::load_keras(&path).unwrap();
-            assert_eq!(model.values(), Sequential::<f64>::load_keras(golden(name)).unwrap().values());
-            let problem = problem(Sequential::load_keras(&path));
+            let model = Model::<f64>::load_keras(&path).unwrap();
+            assert_eq!(model.values(), Model::<f64>::load_keras(golden(name)).unwrap().values());
+            let problem = problem(Model::load_keras(&path));
             assert!(problem.ends_with("expected \"float32\"; load it as Sequential::<f64>"), "{problem}");
         } else {
             let model = Model::<f32>::load_keras(&path).unwrap();
@@ -546,7 +546,7 @@ fn an_input_may_have_another_type_than_the_layers() {
     let config =
         changed_config("float64.keras", |config| config["config"]["layers"][0]["config"]["dtype"] = json!("int8"));
     let path = file("input type.keras", &keras_file(&config, &member("float64.keras", "model.weights.h5")));
-    assert!(Sequential::<f64>::load_keras(path).is_err());
+    assert!(Model::<f64>::load_keras(path).is_err());
 }
 
 // HDF5 says of each array what its floating-point numbers are made of. IEEE 754's have this form; of any other, the bytes
@@ -620,12 +620,12 @@ fn a_configuration_takes_no_more_memory_than_its_text() {
         let path = file("maps.keras", &keras_file(&config, b""));
         #[cfg(target_os = "linux")]
         let before = peak_of_memory();
-        let problem = problem(Sequential::load_keras(path));
+        let problem = problem(Model::load_keras(path));
         assert!(problem.contains(expected), "got {problem}, expected {expected}");
         #[cfg(target_os = "linux")]
         assert!(peak_of_memory() - before < 1 << 30, "{} bytes were allocated", peak_of_memory() - before);
         let deflated = zipped(&[("config.json", &config), ("model.weights.h5", b"")], CompressionMethod::Deflated);
-        let problem = self::problem(Sequential::load_keras(file("maps.keras", &deflated)));
+        let problem = self::problem(Model::load_keras(file("maps.keras", &deflated)));
         assert!(problem.ends_with("a zip bomb; if it is none, store it uncompressed"), "{problem}");
     }
 }
