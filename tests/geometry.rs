@@ -4,7 +4,10 @@
 //! All numbers are small integers, so that every sum is exact and results must agree to the last bit, in whatever order
 //! they are summed.
 
-use plywood::layers::{Conv2D, Layer, MaxPooling2D};
+mod common;
+
+use common::Joined;
+use plywood::layers::{Conv2D, Dense, Layer, MaxPooling2D, Phase};
 use plywood::testing::LayerRun;
 use plywood::{Error, Padding};
 use proptest::prelude::*;
@@ -209,4 +212,51 @@ proptest! {
         prop_assert_eq!(got.y, want.y, "y");
         prop_assert_eq!(got.dx, want.dx, "dx");
     }
+
+    /// A model's memory is made for the largest batch, and serves all smaller ones.
+    #[test]
+    fn scratch_never_shrinks_with_the_batch(
+        window in window(5, 1..=2),
+        stretch in (1..=24_usize, 1..=8_usize),
+        channels in prop_oneof![1..=8_usize, 16..=160_usize],
+        filters in prop_oneof![1..=20_usize, 64..=256_usize],
+        pool in (1..=3_usize, 1..=3_usize),
+        batch in 1..=40_usize,
+    ) {
+        let Window { image: [height, width], .. } = window;
+        let sample = [height * stretch.0, width * stretch.1, channels];
+        let conv = Conv2D::new(filters, window.size)
+            .strides(window.strides)
+            .dilation(window.dilation)
+            .padding(window.padding);
+        let pooling = MaxPooling2D::new(pool.0).strides(pool.1);
+        never_shrinks(&conv, &sample, batch)?;
+        never_shrinks(&pooling, &sample, batch)?;
+        let joined = Joined(conv.clone(), pooling.clone());
+        if Layer::<f32>::plan(&joined, &sample).is_ok() {
+            never_shrinks(&joined, &sample, batch)?;
+        }
+        never_shrinks(&Dense::new(filters), &[channels * height], batch)?;
+    }
+}
+
+/// Compares the scratch of a batch with that of the next, from one sample up to some more than these.
+fn never_shrinks(layer: &impl Layer<f32>, sample: &[usize], batch: usize) -> Result<(), TestCaseError> {
+    if layer.plan(sample).is_err() {
+        return Ok(());
+    }
+    for phase in [Phase::Training, Phase::Inference] {
+        let lengths = |batch| {
+            let scratch = layer.scratch(sample, batch, phase);
+            [scratch.values, scratch.indices]
+        };
+        for batch in (1..4).chain([batch, 7 * batch]) {
+            let (less, more) = (lengths(batch), lengths(batch + 1));
+            prop_assert!(
+                less[0] <= more[0] && less[1] <= more[1],
+                "{phase:?}, {batch} samples: {less:?}, then {more:?}"
+            );
+        }
+    }
+    Ok(())
 }

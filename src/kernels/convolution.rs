@@ -27,7 +27,7 @@ use super::columns::Columns;
 use super::dispatch::vectorized;
 use super::elementwise::{mask_relu_here, sum_parts, sum_rows};
 use super::pack::{is_packed, pack, pack_here, pack_transposed, packed_len, transpose};
-use super::parallel::{Chunks, MAX_TASKS, each_task, items_per_task};
+use super::parallel::{Chunks, MAX_TASKS, each_task, is_small, items_per_cut_task, items_per_task};
 use super::pooling::{max_pool, scatter_to_argmax, unpool};
 use super::sparse_gradient::{self, Entries};
 use super::tile::{Epilogue, Lattice, Panels, Product, Walk};
@@ -196,10 +196,15 @@ impl Convolution {
         pack(kernel, self.filters, prepared);
     }
 
+    /// Multiply-adds that an output row takes, a pooled one if there is pooling.
+    fn row_work(&self) -> usize {
+        let computed = self.pool.map_or(1, |pool| pool.strides[0]) * self.geometry.output[1] * self.filters;
+        computed * self.depth()
+    }
+
     /// Output rows (pooled ones, if there is pooling) that a forward task takes, of all images one after the other.
     fn rows_per_task(&self, batch: usize) -> usize {
-        let computed = self.pool.map_or(1, |pool| pool.strides[0]) * self.geometry.output[1] * self.filters;
-        items_per_task(batch * self.output()[0], computed * self.depth())
+        items_per_task(batch * self.output()[0], self.row_work())
     }
 
     /// Pooled output rows that are computed at a time.
@@ -208,11 +213,11 @@ impl Convolution {
         ((POOLED_BAND / row).saturating_sub(pool.size[0]) / pool.strides[0] + 1).min(pool.output[0])
     }
 
-    /// Lengths of a forward task's padded input and unpooled output.
-    fn forward_sizes(&self, batch: usize) -> [usize; 2] {
+    /// Lengths of the padded input and the unpooled output of a forward task of so many rows.
+    fn forward_sizes(&self, rows: usize) -> [usize; 2] {
         let rows = match &self.pool {
             Some(pool) => (self.pooled_band(pool) - 1) * pool.strides[0] + pool.size[0],
-            None => self.rows_per_task(batch).min(self.geometry.output[0]),
+            None => rows.min(self.geometry.output[0]),
         };
         let x = if self.geometry.is_padded() { self.input_rows(0..rows).len() * self.input_row() } else { 0 };
         let y = if self.pool.is_some() { rows * self.geometry.output[1] * self.filters } else { 0 };
@@ -220,9 +225,16 @@ impl Convolution {
     }
 
     pub(crate) fn forward_scratch(&self, batch: usize) -> usize {
-        let [x, y] = self.forward_sizes(batch);
+        let task = |rows| {
+            let [x, y] = self.forward_sizes(rows);
+            aligned(x) + aligned(y)
+        };
+        // A batch too small to be cut is one task, which can have longer rows of images than those of a larger batch.
+        let [height, _] = self.output();
+        let alone = if is_small(height, self.row_work()) { task(height) } else { 0 };
         // an upper bound on the tasks: a smaller batch can be cut into more of them
-        (batch * self.output()[0]).min(MAX_TASKS) * (aligned(x) + aligned(y))
+        let rows = batch * height;
+        alone.max(rows.min(MAX_TASKS) * task(items_per_cut_task(rows, self.row_work())))
     }
 
     /// Indices that pooling keeps for the backward pass.
@@ -270,7 +282,7 @@ impl Convolution {
         let height = self.output()[0];
         let rows = self.rows_per_task(batch);
         let tasks = (batch * height).div_ceil(rows);
-        let [x_len, y_len] = self.forward_sizes(batch);
+        let [x_len, y_len] = self.forward_sizes(rows);
         let per_task = aligned(x_len) + aligned(y_len);
         let data = (
             Chunks::new(y, rows * self.output_row()),
@@ -1074,13 +1086,13 @@ mod tests {
         // of 26 columns × 32 filters nine rows are 8 Ki elements: four pooled ones; of 10 × 64 all ten are
         let pooled = first.pooled(pool(2, 2, &first));
         assert_eq!(pooled.pooled_band(&pooled.pool.unwrap()), 4);
-        assert_eq!(pooled.forward_sizes(64), [0, 8 * 26 * 32]);
+        assert_eq!(pooled.forward_sizes(4), [0, 8 * 26 * 32]);
         let pooled_second = second.pooled(pool(2, 2, &second));
         assert_eq!((pooled_second.geometry.output, pooled_second.output()), ([10, 10], [5, 5]));
         assert_eq!(pooled_second.pooled_band(&pooled_second.pool.unwrap()), 5);
         // rows of the image under eight rows of the output, 30 columns with the padding
         let pooled_padded = padded.pooled(pool(2, 2, &padded));
-        assert_eq!(pooled_padded.forward_sizes(64), [10 * 30, 8 * 28 * 32]);
+        assert_eq!(pooled_padded.forward_sizes(4), [10 * 30, 8 * 28 * 32]);
 
         // 64 tasks; a single small image stays in one piece; a row of a large one is a task
         assert_eq!([pooled_second.rows_per_task(64), second.rows_per_task(64)], [5, 11]);
