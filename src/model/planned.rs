@@ -9,6 +9,7 @@ use crate::graph::expand::{Expanded, Requested, expand};
 use crate::graph::fuse::fuse;
 use crate::graph::{Graph, Layout};
 use crate::kernels::aligned::zeros;
+use crate::kernels::dispatch::check_environment;
 use crate::layers::{Network, Role};
 use crate::random::{Purpose, generator};
 use crate::scalar::Scalar;
@@ -26,6 +27,7 @@ pub(crate) struct Planned<T: Scalar> {
 impl<T: Scalar> Planned<T> {
     /// Checks all shapes and settings, and takes no memory for parameters yet.
     pub(crate) fn new(network: Network<T>) -> Result<Self> {
+        check_environment()?;
         let Expanded { mut graph, layout, layers, parameters } = expand(&network)?;
         let layout = layout.finish();
         fuse(&mut graph, |block| layout.block_len(block) > 0);

@@ -89,7 +89,8 @@ impl<T: Scalar> Sequential<T> {
     /// The first problem, by the name of its layer: [`Error::InputShape`](crate::Error::InputShape),
     /// [`Error::WindowTooLarge`](crate::Error::WindowTooLarge),
     /// [`Error::InvalidParameter`](crate::Error::InvalidParameter), [`Error::TooLarge`](crate::Error::TooLarge);
-    /// [`Error::EmptyModel`](crate::Error::EmptyModel) without layers.
+    /// [`Error::EmptyModel`](crate::Error::EmptyModel) without layers; [`Error::Environment`](crate::Error::Environment) if
+    /// `PLYWOOD_SIMD` asks for unknown instructions.
     pub fn build(self, seed: u64) -> Result<Model<T>> {
         T::build(self.network(), seed)
     }

@@ -198,8 +198,9 @@ impl<T: Scalar> LayerRun<T> {
         self.graph.nodes.iter().any(|node| node.mixes_samples)
     }
 
-    /// The largest working memory that any op of the layer asks for.
-    pub(super) fn scratch(&self, batch: usize, phase: Phase) -> Scratch {
+    /// Returns the working memory that the layer asks for, for a batch of any size; of a layer that is made of others, the
+    /// largest of theirs.
+    pub fn scratch(&self, batch: usize, phase: Phase) -> Scratch {
         self.graph.nodes.iter().map(|node| node.op.scratch(batch, phase)).fold(Scratch::default(), Scratch::or_more)
     }
 
