@@ -86,7 +86,7 @@ const RECORDED_BATCH: usize = 40;
 
 /// What is recorded: two steps, of which the second's batch is smaller.
 fn recorded() -> [(&'static str, u64); 4] {
-    fn digest_of<T: Scalar>(model: SequentialBuilder<T>) -> u64 {
+    fn digest_of<T: Scalar>(model: Sequential<T>) -> u64 {
         let model = model.build(1).expect("the shapes fit");
         let data = digits::<T>().head(RECORDED_BATCH * 3 / 2).expect("there are more");
         let shape = [&[data.len()], model.input_shape()].concat();
