@@ -121,7 +121,7 @@ fn predictions_alone_are_those_of_a_batch() {
     for sample in 0..9 {
         let slice = Slice::from(sample..sample + 1);
         let alone = model.predict(&data.inputs().slice_axis(Axis(0), slice)).unwrap();
-        assert_eq!(bits(&alone), bits(&together.slice_axis(Axis(0), slice)), "sample {sample}");
+        assert_eq!(bits(&alone), bits(together.slice_axis(Axis(0), slice)), "sample {sample}");
     }
 }
 

@@ -213,7 +213,8 @@ impl<T: Scalar> Expansion<T> {
             elements(output).ok_or_else(|| Error::TooLarge { owner: name.to_owned(), what: "the output" })?;
         }
         self.multiply_adds = self.multiply_adds.saturating_add(plan.multiply_adds);
-        match &plan.computation {
+        let random = self.random;
+        let outputs = match &plan.computation {
             Computation::Network(network) => {
                 if !plan.parameters.is_empty() {
                     let message = "is made of other layers and has parameters of its own; put them into a layer";
@@ -223,12 +224,11 @@ impl<T: Scalar> Expansion<T> {
                 self.given.extend(plan.given.map(|values| (name.to_owned(), values)));
                 let outputs = self.network(network, inputs, name, shared);
                 self.given.truncate(given);
-                outputs
+                outputs?
             }
-            Computation::Reshape => self.reshape(&plan, inputs, name),
+            Computation::Reshape => self.reshape(&plan, inputs, name)?,
             Computation::Op(op) => {
                 let block = self.block(name, &plan, shared)?;
-                let random = self.random;
                 self.random += 1;
                 let outputs: Vec<ValueId> = plan.outputs.iter().map(|output| self.value(output)).collect();
                 let layer = self.layers.len();
@@ -241,14 +241,11 @@ impl<T: Scalar> Expansion<T> {
                     random,
                     mixes_samples: plan.mixes_samples,
                 });
-                match plan.activation {
-                    Activation::Linear => Ok(outputs),
-                    activation => {
-                        outputs.into_iter().map(|output| self.activation(activation, output, random)).collect()
-                    }
-                }
+                outputs
             }
-        }
+        };
+        let activation = |output| self.activation(plan.activation, output, random);
+        outputs.into_iter().map(activation).collect::<Result<_>>().map_err(|error| error.in_layer(name))
     }
 
     /// The value in another shape.

@@ -72,3 +72,49 @@ pub(crate) fn fuse<T: Scalar>(graph: &mut Graph<T>, has_parameters: impl Fn(usiz
     }
     graph.nodes = kept;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layers::{Activation, Add, Conv2D, Dense, Flatten, Layer, MaxPooling2D, Network, Softmax, Value};
+    use crate::model::Planned;
+    use crate::shape::Padding;
+
+    /// How many nodes a chain of layers becomes.
+    fn nodes<const N: usize>(sample: &[usize], layers: [Arc<dyn Layer>; N]) -> usize {
+        let chain = layers.into_iter().map(|layer| (layer, None)).collect();
+        Planned::new(Network::chain(sample.to_vec(), chain)).unwrap().into_graph().0.nodes.len()
+    }
+
+    #[test]
+    fn what_is_in_the_list_is_joined() {
+        let dense = |activation| Arc::new(Dense::new(3).activation(activation)) as Arc<dyn Layer>;
+        let conv = || Arc::new(Conv2D::new(3, 3)) as Arc<dyn Layer>;
+        let (relu, flatten) = (|| Arc::new(ReLU::new()) as Arc<dyn Layer>, || Arc::new(Flatten::new()) as _);
+        let pool = || Arc::new(MaxPooling2D::new(2)) as Arc<dyn Layer>;
+        let padded = || Arc::new(MaxPooling2D::new(2).padding(Padding::Same)) as Arc<dyn Layer>;
+        assert_eq!(nodes(&[4], [dense(Activation::ReLU)]), 1);
+        assert_eq!(nodes(&[4], [dense(Activation::Linear), relu()]), 1);
+        // a second one has nothing left to do, but a layer of its own
+        assert_eq!(nodes(&[4], [dense(Activation::ReLU), relu()]), 2);
+        assert_eq!(nodes(&[4], [dense(Activation::Softmax), relu()]), 3);
+        assert_eq!(nodes(&[4], [dense(Activation::Linear), Arc::new(Softmax::new())]), 2);
+        assert_eq!(nodes(&[4], [dense(Activation::Linear), dense(Activation::Linear)]), 2);
+        let image = [7, 7, 2];
+        assert_eq!(nodes(&image, [conv(), relu(), pool()]), 1);
+        assert_eq!(nodes(&image, [conv(), pool(), relu()]), 1);
+        assert_eq!(nodes(&image, [conv(), pool(), pool()]), 2);
+        assert_eq!(nodes(&image, [conv(), padded()]), 2);
+        assert_eq!(nodes(&image, [conv(), flatten(), relu()]), 2);
+    }
+
+    /// A value that something else reads as well has to be there.
+    #[test]
+    fn what_has_two_readers_is_not_joined() {
+        let x = Value::<f32>::with_input([4]);
+        let h = x.then(Dense::new(4));
+        let y = Add::of([&h, &h.then(ReLU::new())]);
+        let (graph, _) = Planned::new(Network::between(&[x], &[y])).unwrap().into_graph();
+        assert_eq!(graph.nodes.len(), 3);
+    }
+}

@@ -131,7 +131,7 @@ pub trait Op<T: Scalar = f32>: Any + Debug + Send + Sync {
 ///
 /// let plan = Layer::<f32>::plan(&Dense::new(10), &[&[784]])?;
 /// assert_eq!(plan.outputs(), [[10]]);
-/// assert_eq!((plan.parameters()[0].name(), plan.parameters()[0].shape()), ("kernel", &[784, 10][..]));
+/// assert_eq!((plan.parameters()[0].name, &plan.parameters()[0].shape), ("kernel", &vec![784, 10]));
 /// # Ok::<(), plywood::Error>(())
 /// ```
 #[derive(Debug, Clone)]

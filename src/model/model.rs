@@ -129,7 +129,7 @@ impl<T: Scalar> Model<T> {
     pub(crate) fn of(network: Network<T>, seed: u64) -> Result<Self> {
         let planned = Planned::new(network)?;
         let values = planned.draw(seed)?;
-        Ok(planned.with_values(seed, values))
+        planned.with_values(seed, values)
     }
 
     /// Adds what training needs: an optimizer and a loss.

@@ -45,13 +45,6 @@ impl<T: Scalar> Planned<T> {
             reshapes: layer.reshapes,
         });
         let layers: Vec<_> = layers.collect();
-        if let Some(node) = graph.nodes.iter().find(|node| {
-            let outputs: Vec<_> = node.outputs.iter().map(|&output| graph.shape(output)).collect();
-            !fits_into_memory(node.op.as_ref(), &outputs)
-        }) {
-            let owner = layers[node.layer].name.clone();
-            return Err(Error::TooLarge { owner, what: "the working memory of a sample" });
-        }
         Ok(Self { network, layers, graph, layout, parameters })
     }
 
@@ -103,10 +96,18 @@ impl<T: Scalar> Planned<T> {
     }
 
     /// The model, with these parameters in the order of its layout.
-    pub(crate) fn with_values(self, seed: u64, values: Vec<T>) -> Model<T> {
+    pub(crate) fn with_values(self, seed: u64, values: Vec<T>) -> Result<Model<T>> {
         debug_assert_eq!(values.len(), self.layout.len(), "as many values as parameters");
         let Self { network, layers, graph, layout, .. } = self;
+        // not before: a file that lies about its layers is to be told so
+        if let Some(node) = graph.nodes.iter().find(|node| {
+            let outputs: Vec<_> = node.outputs.iter().map(|&output| graph.shape(output)).collect();
+            !fits_into_memory(node.op.as_ref(), &outputs)
+        }) {
+            let owner = layers[node.layer].name.clone();
+            return Err(Error::TooLarge { owner, what: "the working memory of a sample" });
+        }
         let frozen = vec![false; layout.trainable_count()];
-        Model { network, layers, graph, layout, values, frozen, seed, identity: Arc::new(()) }
+        Ok(Model { network, layers, graph, layout, values, frozen, seed, identity: Arc::new(()) })
     }
 }

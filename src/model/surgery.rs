@@ -47,7 +47,7 @@ impl<T: Scalar> Model<T> {
             let own = self.layout.entry(entry.name()).expect("a part of the model has no other parameters");
             values.extend_from_slice(&self.values[own.range()]);
         }
-        Ok(planned.with_values(self.seed, values))
+        planned.with_values(self.seed, values)
     }
 }
 

@@ -19,8 +19,7 @@ use crate::scalar::Scalar;
 /// that is named twice goes by its first name; a name that is given twice means the last type.
 ///
 /// ```
-/// use plywood::layers::{Backward, Forward, Layer, Plan};
-/// use plywood::ndarray::Zip;
+/// use plywood::layers::{Backward, Forward, Layer, Op, Plan, single_input};
 /// use plywood::persist::CustomLayers;
 /// use plywood::prelude::*;
 /// use serde::{Deserialize, Serialize};
@@ -36,17 +35,19 @@ use crate::scalar::Scalar;
 ///         "scale"
 ///     }
 ///
-///     fn plan(&self, input: &[usize]) -> Result<Plan> {
-///         Ok(Plan::new(input))
+///     fn plan(&self, inputs: &[&[usize]]) -> Result<Plan<T>> {
+///         Ok(Plan::new(single_input("scale", inputs)?, self.clone()))
 ///     }
+/// }
 ///
+/// impl<T: Scalar> Op<T> for Scale {
 ///     fn forward(&self, mut pass: Forward<'_, T>) {
-///         Zip::from(&mut pass.y).and(&pass.x).for_each(|y, &x| *y = T::of(self.factor) * x);
+///         pass.y.view_mut().assign(&pass.x.view().mapv(|x| T::of(self.factor) * x));
 ///     }
 ///
-///     fn backward(&self, pass: Backward<'_, T>) {
-///         if let Some(mut dx) = pass.dx {
-///             Zip::from(&mut dx).and(&pass.dy).for_each(|dx, &dy| *dx = T::of(self.factor) * dy);
+///     fn backward(&self, mut pass: Backward<'_, T>) {
+///         if let Some(mut dx) = pass.dx.view_mut() {
+///             dx.assign(&pass.dy.view_mut().mapv(|dy| T::of(self.factor) * dy));
 ///         }
 ///     }
 /// }

@@ -239,7 +239,7 @@ impl<T: Scalar> Model<T> {
         }
         let mut values = vec![];
         tensors().try_for_each(|tensor| tensor.append_to(&mut values, Narrowing::Refused))?;
-        Ok(model.with_values(seed, values))
+        model.with_values(seed, values)
     }
 
     /// Takes all parameters from a safetensors file, whoever wrote it. It must have a tensor of each parameter's name and

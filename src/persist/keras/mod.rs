@@ -195,5 +195,5 @@ fn load<T: Scalar>(path: &Path) -> Result<Model<T>, Failure> {
     };
     let weights = Weights::new(weights.bytes(u64::MAX - 1, 100)?);
     let values = weights.read(&groups, model.layout())?;
-    Ok(model.with_values(0, values))
+    model.with_values(0, values).map_err(problem)
 }

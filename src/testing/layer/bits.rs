@@ -12,6 +12,9 @@ use crate::testing::threads::few_and_many;
 /// Elements of a tensor that are NaN, one after the other.
 const NAN_ELEMENTS: usize = 16;
 
+/// What is computed, by name.
+type Results<T> = Vec<(&'static str, Vec<T>)>;
+
 impl<L: Layer<f32> + Layer<f64> + Clone> LayerCheck<L> {
     pub(super) fn draws_random_numbers(&self) -> bool {
         let mut run = self.loaded::<f64>(&self.given(0, Spacing::Free));
@@ -273,7 +276,7 @@ impl<L: Layer<f32> + Layer<f64> + Clone> LayerCheck<L> {
         what: &str,
         values: &[f64],
         [low, high]: [f64; 2],
-        results: &mut dyn FnMut(&[f64]) -> Vec<(&'static str, Vec<T>)>,
+        results: &mut dyn FnMut(&[f64]) -> Results<T>,
     ) -> Result<(), String> {
         let before = results(values);
         let mut draw = Draw::new(self.seed, 6);
