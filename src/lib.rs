@@ -155,9 +155,8 @@ pub mod prelude {
         Callback, Control, CsvLog, EarlyStopping, LearningRateSchedule, ReduceLROnPlateau, TimeBudget,
     };
     pub use crate::data::{Dataset, Targets};
-    pub use crate::layers::{
-        Activation, BatchNormalization, Conv2D, Dense, Flatten, Layer, MaxPooling2D, ReLU, Softmax, Value,
-    };
+    pub use crate::layers::prelude::*;
+    pub use crate::layers::{Activation, Layer, Value};
     pub use crate::losses::{CategoricalCrossentropy, Loss, MeanSquaredError};
     pub use crate::metrics::{Accuracy, ConfusionMatrix, F1, Metric, Precision, Recall, TopKAccuracy};
     pub use crate::model::{Fit, Functional, History, Model, Predictor, Sequential, Trainer, Verbosity};

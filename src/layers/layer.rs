@@ -206,13 +206,16 @@ impl<T: Scalar> Plan<T> {
     /// ```
     pub fn network(inputs: &[&[usize]], outputs: impl FnOnce(&[Value<T>]) -> Vec<Value<T>>) -> Self {
         let inputs: Vec<_> = inputs.iter().map(|&sample| Value::with_input(sample)).collect();
-        let network = Network::between(&inputs, &outputs(&inputs));
+        Self::of_network(Network::between(&inputs, &outputs(&inputs)))
+    }
+
+    pub(crate) fn of_network(network: Network<T>) -> Self {
         Self { outputs: vec![], ..Self::with([], Computation::Network(network)) }
     }
 
     /// The plan of a layer that is made of a network, with these values for its parameters.
     pub(crate) fn given_network(network: Network<T>, given: Arc<dyn GivenValues<T>>) -> Self {
-        Self { outputs: vec![], given: Some(given), ..Self::with([], Computation::Network(network)) }
+        Self { given: Some(given), ..Self::of_network(network) }
     }
 
     fn with(output: impl Into<Vec<usize>>, computation: Computation<T>) -> Self {

@@ -20,6 +20,7 @@ mod activations;
 mod convolutional;
 mod core;
 mod layer;
+mod list;
 mod merging;
 mod network;
 mod normalization;
@@ -36,7 +37,12 @@ pub use core::Dense;
 pub(crate) use core::DenseOp;
 pub use layer::{Backward, Forward, Layer, Op, Phase, Plan, Scratch, ScratchMut, Training, single_input};
 pub(crate) use layer::{Computation, GivenValues};
+#[cfg(any(feature = "keras", feature = "safetensors"))]
+pub(crate) use list::BuiltIn;
+pub(crate) use list::prelude;
 pub use merging::{Add, Concatenate};
+#[cfg(feature = "safetensors")]
+pub(crate) use network::Application;
 pub(crate) use network::{Endpoint, Network};
 pub use network::{Shared, Value};
 pub use normalization::BatchNormalization;

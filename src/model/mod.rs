@@ -53,6 +53,8 @@ pub use crate::graph::Layout;
 pub use crate::layers::{Block, BlockMut, Entry};
 pub use state::{State, StateValue};
 pub use summary::Summary;
+#[cfg(feature = "safetensors")]
+pub(crate) use surgery::NestedModel;
 #[cfg(feature = "plot")]
 pub(crate) use summary::thousands;
 pub use timing::{LayerTime, LayerTimes};

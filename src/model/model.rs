@@ -38,7 +38,7 @@ use crate::shape::elements;
 /// assert_eq!(model.predict(&Array2::zeros((5, 4)))?.shape(), [5, 3]);
 /// # Ok::<(), plywood::Error>(())
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Model<T: Scalar = f32> {
     pub(super) network: Network<T>,
     pub(super) layers: Vec<NamedLayer<T>>,
@@ -392,6 +392,12 @@ impl<T: Scalar> Model<T> {
 
     pub(crate) fn identity(&self) -> &Arc<()> {
         &self.identity
+    }
+
+    /// How the layers hang together.
+    #[cfg(any(feature = "safetensors", feature = "keras"))]
+    pub(crate) fn network(&self) -> &Network<T> {
+        &self.network
     }
 
     pub(crate) fn graph(&self) -> &Graph<T> {

@@ -66,8 +66,12 @@ impl<T: Scalar> Sequential<T> {
 
     /// Appends a layer.
     #[expect(clippy::should_implement_trait, reason = "the name Keras users know; layers have no sum")]
-    pub fn add(mut self, layer: impl Layer<T>) -> Self {
-        self.layers.push((Arc::new(layer), None));
+    pub fn add(self, layer: impl Layer<T>) -> Self {
+        self.add_arc(Arc::new(layer))
+    }
+
+    pub(crate) fn add_arc(mut self, layer: Arc<dyn Layer<T>>) -> Self {
+        self.layers.push((layer, None));
         self
     }
 

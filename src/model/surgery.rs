@@ -1,12 +1,13 @@
 //! Models as parts of other models.
 
+use std::fmt;
 use std::sync::Arc;
 
 use super::model::Model;
 use super::planned::Planned;
 use crate::error::{Error, Result, shape_text};
 use crate::graph::Layout;
-use crate::layers::{GivenValues, Layer, Plan};
+use crate::layers::{GivenValues, Layer, Network, Plan};
 use crate::scalar::Scalar;
 
 impl<T: Scalar> Model<T> {
@@ -37,10 +38,7 @@ impl<T: Scalar> Model<T> {
             name: layer.to_owned(),
             known: self.layers.iter().map(|named| named.name().to_owned()).collect(),
         })?;
-        let mut network = self.network.clone();
-        for (application, named) in network.applications.iter_mut().zip(&self.layers) {
-            application.name = Some(named.name().to_owned());
-        }
+        let network = self.named_network();
         let planned = Planned::new(network.until(position))?;
         let mut values = vec![];
         for entry in planned.layout().entries() {
@@ -49,6 +47,75 @@ impl<T: Scalar> Model<T> {
         }
         planned.with_values(self.seed, values)
     }
+
+    /// The model's layers, each with the name that it has here: elsewhere, other numbers might be counted.
+    fn named_network(&self) -> Network<T> {
+        let mut network = self.network.clone();
+        for (application, named) in network.applications.iter_mut().zip(&self.layers) {
+            application.name = Some(named.name().to_owned());
+        }
+        network
+    }
+}
+
+/// A model within another that was read from a file: its layers, without values.
+#[derive(Clone)]
+pub(crate) struct NestedModel<T: Scalar>(Network<T>);
+
+impl<T: Scalar> NestedModel<T> {
+    #[cfg(feature = "safetensors")]
+    pub(crate) fn new(network: Network<T>) -> Self {
+        Self(network)
+    }
+
+    #[cfg(feature = "safetensors")]
+    pub(crate) fn network(&self) -> &Network<T> {
+        &self.0
+    }
+}
+
+/// As the model itself.
+impl<T: Scalar> fmt::Debug for NestedModel<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        describe(&self.0, f)
+    }
+}
+
+impl<T: Scalar> Layer<T> for NestedModel<T> {
+    fn kind(&self) -> &'static str {
+        "model"
+    }
+
+    fn type_name(&self) -> &'static str {
+        "Model"
+    }
+
+    fn plan(&self, inputs: &[&[usize]]) -> Result<Plan<T>> {
+        check_inputs(self.0.inputs.iter().map(Vec::as_slice), inputs)?;
+        Ok(Plan::of_network(self.0.clone()))
+    }
+}
+
+/// Its layers, without values.
+impl<T: Scalar> fmt::Debug for Model<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        describe(&self.network, f)
+    }
+}
+
+fn describe<T: Scalar>(network: &Network<T>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let layers: Vec<_> = network.applications.iter().map(|application| &application.layer).collect();
+    f.debug_struct("Model").field("inputs", &network.inputs).field("layers", &layers).finish()
+}
+
+fn check_inputs<'a>(expected: impl Iterator<Item = &'a [usize]> + Clone, inputs: &[&[usize]]) -> Result<()> {
+    if expected.clone().eq(inputs.iter().copied()) {
+        return Ok(());
+    }
+    let text = |shapes: Vec<String>| shapes.join(" and ");
+    let got = text(inputs.iter().map(|input| shape_text(input)).collect());
+    let expected = text(expected.map(shape_text).collect());
+    Err(Error::layer("model", format!("got input samples of shape {got}, expected {expected}")))
 }
 
 /// A model's own values, for when it is built as a part of another.
@@ -71,16 +138,8 @@ impl<T: Scalar> Layer<T> for Model<T> {
     }
 
     fn plan(&self, inputs: &[&[usize]]) -> Result<Plan<T>> {
-        if !self.input_shapes().eq(inputs.iter().copied()) {
-            let shapes =
-                |shapes: &mut dyn Iterator<Item = &[usize]>| shapes.map(shape_text).collect::<Vec<_>>().join(" and ");
-            let (got, expected) = (shapes(&mut inputs.iter().copied()), shapes(&mut self.input_shapes()));
-            return Err(Error::layer("model", format!("got input samples of shape {got}, expected {expected}")));
-        }
-        let mut network = self.network.clone();
-        for (application, named) in network.applications.iter_mut().zip(&self.layers) {
-            application.name = Some(named.name().to_owned());
-        }
+        check_inputs(self.network.inputs.iter().map(Vec::as_slice), inputs)?;
+        let network = self.named_network();
         let given = OwnValues { layout: self.layout.clone(), values: self.values.clone() };
         Ok(Plan::given_network(network, Arc::new(given)))
     }

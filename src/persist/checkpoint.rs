@@ -21,7 +21,7 @@ use super::tensors::{Narrowing, NewTensor, TensorFile, to_bytes};
 use crate::error::{Error, Result};
 use crate::files::write_file;
 use crate::model::position::{CheckpointRequest, Epochs, Position, RunState, Snapshot};
-use crate::model::{History, State, StateValue, Trainer};
+use crate::model::{Entry, History, State, StateValue, Trainer};
 use crate::scalar::Scalar;
 use crate::shape::elements;
 
@@ -197,9 +197,10 @@ impl<T: Scalar> Trainer<T> {
 
         let mut expected = HashSet::from([CHECKSUM.to_owned()]);
         let layout = self.model().layout();
-        let mut read = |prefix: String| {
+        let trainable = &layout.entries()[..layout.trainable_count()];
+        let mut read = |prefix: String, entries: &[Entry]| {
             let mut values = vec![];
-            for entry in layout.entries() {
+            for entry in entries {
                 let name = format!("{prefix}{}", entry.name());
                 let tensor = file.tensor(&name).ok_or_else(|| file.error(format!("it has no tensor {name:?}")))?;
                 tensor.check_shape(entry.shape())?;
@@ -208,8 +209,9 @@ impl<T: Scalar> Trainer<T> {
             }
             Ok(values)
         };
-        let values = read("model/".to_owned())?;
-        let slots = (0..self.slots().len()).map(|slot| read(format!("optimizer/{slot}/"))).collect::<Result<_>>()?;
+        let values = read("model/".to_owned(), layout.entries())?;
+        let slots = (0..self.slots().len()).map(|slot| read(format!("optimizer/{slot}/"), trainable));
+        let slots = slots.collect::<Result<_>>()?;
         let mut arrays = vec![];
         while let Some(tensor) = file.tensor(&format!("state/{}", arrays.len())) {
             expected.insert(tensor.name().to_owned());
@@ -240,10 +242,12 @@ impl<T: Scalar> Trainer<T> {
 
     /// Writes the weights and slots as they are, with everything else as it was in the snapshot.
     pub(crate) fn write_checkpoint(&self, path: &Path, snapshot: &Snapshot) -> Result<()> {
-        let mut tensors: Vec<NewTensor> = parameters("model/", self.model().layout(), self.model().values()).collect();
+        let layout = self.model().layout();
+        let mut tensors: Vec<NewTensor> = parameters("model/", layout.entries(), self.model().values()).collect();
+        let trainable = &layout.entries()[..layout.trainable_count()];
         for (slot, values) in self.slots().iter().enumerate() {
             let prefix = format!("optimizer/{slot}/");
-            tensors.extend(parameters(&prefix, self.model().layout(), values));
+            tensors.extend(parameters(&prefix, trainable, values));
         }
         let mut arrays = 0;
         let run = snapshot.run.as_ref().map(|run| run_form(run, &mut tensors, &mut arrays));

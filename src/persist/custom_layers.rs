@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -9,7 +10,6 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::layers::Layer;
-use crate::model::Sequential;
 use crate::scalar::Scalar;
 
 /// The layers of other crates that model files may have, each under a name.
@@ -71,7 +71,7 @@ pub struct CustomLayers<T: Scalar = f32> {
 struct Custom<T: Scalar> {
     name: String,
     settings: fn(&dyn Layer<T>) -> Option<serde_json::Result<Value>>,
-    add: fn(&RawValue, Sequential<T>) -> serde_json::Result<Sequential<T>>,
+    read: fn(&RawValue) -> serde_json::Result<Arc<dyn Layer<T>>>,
 }
 
 impl<T: Scalar> CustomLayers<T> {
@@ -88,7 +88,7 @@ impl<T: Scalar> CustomLayers<T> {
                 let layer: &dyn Any = layer;
                 layer.downcast_ref::<L>().map(serde_json::to_value)
             },
-            add: |settings, model| Ok(model.add(serde_json::from_str::<L>(settings.get())?)),
+            read: |settings| Ok(Arc::new(serde_json::from_str::<L>(settings.get())?)),
         });
         self
     }
@@ -98,15 +98,10 @@ impl<T: Scalar> CustomLayers<T> {
         self.layers.iter().find_map(|custom| Some((custom.name.as_str(), (custom.settings)(layer)?)))
     }
 
-    /// Appends the layer of this name and these settings to a model; none if there is no such name.
-    pub(crate) fn add(
-        &self,
-        name: &str,
-        settings: &RawValue,
-        model: Sequential<T>,
-    ) -> Option<serde_json::Result<Sequential<T>>> {
+    /// The layer of this name and these settings, if the name is known.
+    pub(crate) fn read(&self, name: &str, settings: &RawValue) -> Option<serde_json::Result<Arc<dyn Layer<T>>>> {
         let custom = self.layers.iter().rfind(|custom| custom.name == name)?;
-        Some((custom.add)(settings, model))
+        Some((custom.read)(settings))
     }
 }
 

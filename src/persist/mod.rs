@@ -28,10 +28,12 @@
 //! # Ok::<(), plywood::Error>(())
 //! ```
 
+#[cfg(feature = "safetensors")]
+mod architecture;
 #[cfg(feature = "npz")]
 mod archive;
 #[cfg(any(feature = "keras", feature = "safetensors"))]
-mod built_in;
+mod chain;
 #[cfg(feature = "safetensors")]
 mod channels_first;
 #[cfg(feature = "safetensors")]

@@ -3,17 +3,14 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
-use serde_json::{Value, json};
 
-use super::built_in::BuiltIn;
+use super::architecture::{Applied, Architecture, describe, network};
 use super::custom_layers::CustomLayers;
-use super::json::{Layers, from_json, from_layer};
+use super::json::{Layers, from_json};
 use super::tensors::{Narrowing, NewTensor, TensorFile, write_tensors};
-use crate::error::{Error, Result, shape_text};
-use crate::model::{Layout, Model, NamedLayer, Sequential};
+use crate::error::{Result, shape_text};
+use crate::model::{Entry, Layout, Model, NamedLayer, Planned};
 use crate::scalar::Scalar;
 
 /// The key of the metadata under which files of the crate say what they are.
@@ -23,20 +20,17 @@ pub(super) const KEY: &str = "plywood";
 const FORMAT: &str = "model file";
 
 /// What is counted up when what is written changes.
-const VERSION: u64 = 1;
+const VERSION: u64 = 2;
 
 /// What a model file says about the model, in JSON.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Architecture<L> {
+struct Description<A> {
     /// `model`.
     format: String,
     version: u64,
-    /// Shape of one sample.
-    input: Vec<usize>,
     seed: u64,
-    /// Each layer's serde form: `{"type":"Dense","units":10,…}`, or `{"custom":"name","settings":…}`.
-    layers: L,
+    architecture: A,
     /// The CRC-32 (IEEE) of this text up to the comma before this key, and of the weights' bytes after it, one parameter
     /// after the other.
     crc32: u32,
@@ -44,15 +38,6 @@ struct Architecture<L> {
 
 /// What comes between the two in the text.
 const BEFORE_CRC32: &str = ",\"crc32\":";
-
-/// A layer of another crate.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct CustomForm<'j> {
-    custom: String,
-    #[serde(borrow)]
-    settings: &'j RawValue,
-}
 
 /// How [`Model::load_weights_with`] loads.
 ///
@@ -176,20 +161,20 @@ impl<T: Scalar> Model<T> {
     ///
     /// [`Error::Layer`] for a layer that is neither the crate's nor one of these; [`Error::Io`].
     pub fn save_with(&self, path: impl AsRef<Path>, custom: &CustomLayers<T>) -> Result<()> {
-        let tensors: Vec<NewTensor> = parameters("", self.layout(), self.values()).collect();
-        let mut architecture = Architecture {
+        let tensors: Vec<NewTensor> = parameters("", self.layout().entries(), self.values()).collect();
+        let names = self.layers().iter().map(NamedLayer::name);
+        let mut description = Description {
             format: "model".to_owned(),
             version: VERSION,
-            input: self.input_shape().to_vec(),
             seed: self.seed(),
-            layers: self.layers().iter().map(|layer| form(layer, custom)).collect::<Result<Vec<_>>>()?,
+            architecture: describe(self.network(), names, custom)?,
             crc32: 0,
         };
-        let text = |architecture: &Architecture<Vec<Value>>| {
-            serde_json::to_string(architecture).expect("numbers, texts and lists are JSON")
+        let text = |description: &Description<Architecture<Vec<Applied>>>| {
+            serde_json::to_string(description).expect("numbers, texts and lists are JSON")
         };
-        architecture.crc32 = crc32(&text(&architecture), tensors.iter().map(NewTensor::bytes));
-        let json = text(&architecture);
+        description.crc32 = crc32(&text(&description), tensors.iter().map(NewTensor::bytes));
+        let json = text(&description);
         write_tensors(path.as_ref(), &tensors, Some((KEY, json)))
     }
 
@@ -221,14 +206,9 @@ impl<T: Scalar> Model<T> {
         };
         check_kind(&file, "model", VERSION)?;
         let damaged = |error: String| file.error(format!("its description of the model is damaged: {error}"));
-        let architecture: Architecture<Layers<'_>> = from_json(json.as_bytes()).map_err(damaged)?;
-        let Architecture { input, seed, layers: Layers(layers), crc32: saved, .. } = architecture;
-        let mut model = Sequential::<T>::with_input(input);
-        for (index, form) in layers.into_iter().enumerate() {
-            model =
-                add(form, model, custom).map_err(|problem| file.error(format!("layer {}: {problem}", index + 1)))?;
-        }
-        let model = model.plan()?;
+        let description: Description<Architecture<Layers<'_>>> = from_json(json.as_bytes()).map_err(damaged)?;
+        let Description { seed, architecture, crc32: saved, .. } = description;
+        let model = Planned::new(network(architecture, custom).map_err(|problem| file.error(problem))?)?;
         check_weights::<T>(&file, model.layout(), LoadWeights::new())?;
         let tensors = || model.layout().entries().iter().filter_map(|entry| file.tensor(entry.name()));
         if crc32(json, tensors().map(|tensor| tensor.bytes())) != saved {
@@ -321,57 +301,17 @@ fn narrowing(settings: LoadWeights) -> Narrowing {
 /// A tensor for each parameter, its name after a prefix.
 pub(super) fn parameters<'a, T: Scalar>(
     prefix: &'a str,
-    layout: &'a Layout,
+    entries: &'a [Entry],
     values: &'a [T],
 ) -> impl Iterator<Item = NewTensor> + 'a {
-    layout
-        .entries()
+    entries
         .iter()
         .map(move |entry| NewTensor::new(format!("{prefix}{}", entry.name()), entry.shape(), &values[entry.range()]))
 }
 
-/// What a layer is, in JSON.
-fn form<T: Scalar>(layer: &NamedLayer<T>, custom: &CustomLayers<T>) -> Result<Value> {
-    if let Some(built_in) = BuiltIn::of(layer.layer()) {
-        return Ok(serde_json::to_value(built_in).expect("the crate's layers are JSON"));
-    }
-    match custom.settings(layer.layer()) {
-        Some((name, Ok(settings))) => Ok(json!({ "custom": name, "settings": settings })),
-        Some((_, Err(error))) => Err(Error::layer(layer.name(), format!("has settings that are no JSON: {error}"))),
-        None => {
-            let name = layer.layer().type_name();
-            let message = format!(
-                "is a {name}, no layer of the crate, so a model file cannot say what it is; give its type a name with \
-                 CustomLayers and use save_with and load_with"
-            );
-            Err(Error::layer(layer.name(), message))
-        }
-    }
-}
 
-/// Appends the layer of this form to a model.
-fn add<T: Scalar>(form: &RawValue, model: Sequential<T>, custom: &CustomLayers<T>) -> Result<Sequential<T>, String> {
-    #[derive(Deserialize)]
-    struct Kind {
-        custom: Option<IgnoredAny>,
-    }
-
-    let json = |error: serde_json::Error| error.to_string();
-    if serde_json::from_str::<Kind>(form.get()).map_err(json)?.custom.is_none() {
-        return Ok(from_layer::<BuiltIn>(form)?.add_to(model));
-    }
-    // into the layer's own type, whatever its size: no other program reads it
-    let CustomForm { custom: name, settings } = serde_json::from_str(form.get()).map_err(json)?;
-    match custom.add(&name, settings, model) {
-        Some(model) => model.map_err(|error| format!("{name:?}: {error}")),
-        None => Err(format!(
-            "it is of another crate, by the name of {name:?}; say what that is with CustomLayers and load_with"
-        )),
-    }
-}
-
-/// Whether a file of the crate is of this format and of a version that is known, up to this one.
-pub(super) fn check_kind(file: &TensorFile, format: &str, newest: u64) -> Result<()> {
+/// Whether a file of the crate is of this format and of the version that is known.
+pub(super) fn check_kind(file: &TensorFile, format: &str, known_version: u64) -> Result<()> {
     #[derive(Deserialize)]
     struct Kind {
         format: String,
@@ -382,10 +322,10 @@ pub(super) fn check_kind(file: &TensorFile, format: &str, newest: u64) -> Result
     let kind: Kind = from_json(json.as_bytes()).map_err(damaged)?;
     let version = kind.version;
     match kind.format.as_str() {
-        known if known == format && (1..=newest).contains(&version) => Ok(()),
-        known if known == format => {
-            Err(file.error(format!("it is of version {version}, expected 1 to {newest}; a newer plywood may read it")))
-        }
+        known if known == format && version == known_version => Ok(()),
+        known if known == format => Err(file.error(format!(
+            "it is of version {version}, expected {known_version}; the plywood that wrote it can read it"
+        ))),
         "model" => Err(file.error("it is a model file; use Model::load or load_weights")),
         "checkpoint" => Err(file.error("it is a checkpoint; use Trainer::load_checkpoint")),
         other => Err(file.error(format!("it calls itself a {other:?}, expected a {format:?}"))),

@@ -9,16 +9,16 @@ use std::path::Path;
 
 use prost::Message;
 
-use super::built_in::BuiltIn;
 use super::channels_first::ChannelsFirst;
 use super::onnx_messages::{
     AttributeProto, DOUBLE, DimensionProto, FLOAT, GraphProto, INT, INTS, ModelProto, NodeProto, OperatorSetIdProto,
     TensorProto, TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
 };
 use super::tensors::little_endian;
+use super::chain::{built_in, check_chain, not_yet};
 use crate::error::{Error, Result};
 use crate::files::write_file;
-use crate::layers::Activation;
+use crate::layers::{Activation, BuiltIn};
 use crate::model::{Entry, Model, NamedLayer};
 use crate::scalar::Scalar;
 use crate::shape::Geometry;
@@ -102,6 +102,7 @@ impl<T: Scalar> Model<T> {
 
 /// The model as a message.
 fn export<T: Scalar>(model: &Model<T>) -> Result<ModelProto> {
+    check_chain(model)?;
     let mut graph = Graph { model, nodes: vec![], initializers: vec![], channels_first: false, flattened: None };
     for (index, layer) in model.layers().iter().enumerate() {
         graph.layer(index, layer)?;
@@ -144,7 +145,7 @@ impl<T: Scalar> Graph<'_, T> {
         let name = layer.name();
         let parameters = &self.model.entries_of(layer);
         let planned = "the input shape was planned";
-        match BuiltIn::of_named(layer)? {
+        match built_in(layer)? {
             BuiltIn::Dense(dense) => {
                 let inputs = self.initializers(parameters);
                 self.flattened = None;
@@ -178,6 +179,9 @@ impl<T: Scalar> Graph<'_, T> {
             }
             BuiltIn::ReLU(_) => self.activation_as(name.to_owned(), Activation::ReLU),
             BuiltIn::Softmax(_) => self.activation_as(name.to_owned(), Activation::Softmax),
+            BuiltIn::Add(_) | BuiltIn::BatchNormalization(_) | BuiltIn::Concatenate(_) => {
+                return Err(not_yet(layer, "ONNX files of plywood"));
+            }
         }
         Ok(())
     }

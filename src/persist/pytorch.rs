@@ -5,11 +5,11 @@ use std::path::Path;
 
 use safetensors::Dtype;
 
-use super::built_in::BuiltIn;
 use super::channels_first::ChannelsFirst;
 use super::tensors::{Narrowing, NewTensor, TensorFile, write_tensors};
+use super::chain::{built_in, check_chain, not_yet};
 use crate::error::{Error, Result};
-use crate::layers::Activation;
+use crate::layers::{Activation, BuiltIn};
 use crate::model::Model;
 use crate::scalar::Scalar;
 
@@ -76,6 +76,7 @@ impl ModuleNames {
 
     /// The weights of a model, by their names in PyTorch.
     fn weights<T: Scalar>(&self, model: &Model<T>) -> Result<Vec<Weight>> {
+        check_chain(model)?;
         let owners = model.layers().iter().filter(|layer| layer.parameter_count() > 0).count();
         if let Some(list) = &self.list {
             let mut seen = HashSet::new();
@@ -92,10 +93,11 @@ impl ModuleNames {
         let mut listed = self.list.iter().flatten();
         let (mut weights, mut modules, mut flattened) = (vec![], 0, None);
         for layer in model.layers() {
-            let kind = BuiltIn::of_named(layer)?;
+            let kind = built_in(layer)?;
             let entries = model.entries_of(layer);
             let image = match &kind {
                 BuiltIn::Dense(_) => flattened.take(),
+                BuiltIn::BatchNormalization(_) => return Err(not_yet(layer, "files of PyTorch")),
                 _ => None,
             };
             if !entries.is_empty() {

@@ -6,11 +6,10 @@ use std::fmt;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::super::built_in::BuiltIn;
 use super::super::failure::Failure;
 use super::super::json::{Layers, from_json, from_layer};
 use crate::initializers::Initializer;
-use crate::layers::{Activation, Conv2D, Dense, Flatten, MaxPooling2D, ReLU, Softmax};
+use crate::layers::{Activation, BuiltIn, Conv2D, Dense, Flatten, MaxPooling2D, ReLU, Softmax};
 use crate::model::Sequential;
 use crate::scalar::Scalar;
 use crate::shape::{Padding, Size2D};
@@ -116,7 +115,7 @@ impl Architecture {
     /// The model as it is to be built, and the names of [`groups`](Self::groups).
     pub(super) fn into_builder<T: Scalar>(self) -> (Sequential<T>, BTreeSet<String>) {
         let input = Sequential::with_input(self.input);
-        (self.layers.into_iter().fold(input, |model, layer| layer.add_to(model)), self.groups)
+        (self.layers.into_iter().fold(input, |model, layer| model.add_arc(layer.into_layer())), self.groups)
     }
 }
 

@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::super::built_in::BuiltIn;
+use super::super::chain::{built_in, check_chain, not_yet};
 use crate::error::{Error, Result};
 use crate::initializers::Initializer;
-use crate::layers::Activation;
+use crate::layers::{Activation, BuiltIn};
 use crate::model::{Model, NamedLayer};
 use crate::scalar::Scalar;
 use crate::shape::{Padding, Size2D};
@@ -24,6 +24,7 @@ pub(super) fn config<T: Scalar>(model: &Model<T>) -> Result<String> {
         },
         "registered_name": null,
     });
+    check_chain(model)?;
     let mut layers = vec![input];
     for layer in model.layers() {
         layers.push(layer_config(layer)?);
@@ -46,7 +47,7 @@ pub(super) fn config<T: Scalar>(model: &Model<T>) -> Result<String> {
 
 fn layer_config<T: Scalar>(named: &NamedLayer<T>) -> Result<Value> {
     let name = named.name();
-    let (class, own) = match BuiltIn::of_named(named)? {
+    let (class, own) = match built_in(named)? {
         BuiltIn::Dense(layer) => (
             "Dense",
             json!({
@@ -85,6 +86,9 @@ fn layer_config<T: Scalar>(named: &NamedLayer<T>) -> Result<Value> {
         BuiltIn::Flatten(_) => ("Flatten", json!({ "data_format": "channels_last" })),
         BuiltIn::ReLU(_) => ("ReLU", json!({ "max_value": null, "negative_slope": 0.0, "threshold": 0.0 })),
         BuiltIn::Softmax(_) => ("Softmax", json!({ "axis": -1 })),
+        BuiltIn::Add(_) | BuiltIn::BatchNormalization(_) | BuiltIn::Concatenate(_) => {
+            return Err(not_yet(named, "a .keras file of plywood"));
+        }
     };
     let mut config = json!({ "name": name, "trainable": true, "dtype": policy::<T>() });
     if let (Value::Object(config), Value::Object(own)) = (&mut config, own) {
