@@ -53,10 +53,10 @@ pub use crate::graph::Layout;
 pub use crate::layers::{Block, BlockMut, Entry};
 pub use state::{State, StateValue};
 pub use summary::Summary;
-#[cfg(feature = "safetensors")]
-pub(crate) use surgery::NestedModel;
 #[cfg(feature = "plot")]
 pub(crate) use summary::thousands;
+#[cfg(feature = "safetensors")]
+pub(crate) use surgery::NestedModel;
 pub use timing::{LayerTime, LayerTimes};
 pub use trainer::Trainer;
 pub(crate) use trainer::check_names;

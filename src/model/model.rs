@@ -71,6 +71,7 @@ pub struct NamedLayer<T: Scalar = f32> {
     pub(super) outputs: Vec<Vec<usize>>,
     pub(super) parameters: usize,
     /// Its blocks in the layout: its own, and those of the layers that it is made of.
+    #[cfg(any(feature = "safetensors", feature = "keras"))]
     pub(super) blocks: Range<usize>,
     pub(super) multiply_adds: usize,
     pub(super) reshapes: bool,

@@ -40,6 +40,7 @@ impl<T: Scalar> Planned<T> {
             layer: application.layer.clone(),
             inputs: layer.inputs,
             outputs: layer.outputs,
+            #[cfg(any(feature = "safetensors", feature = "keras"))]
             blocks: layer.blocks,
             multiply_adds: layer.multiply_adds,
             reshapes: layer.reshapes,

@@ -59,28 +59,30 @@ impl<T: Scalar> Model<T> {
 }
 
 /// A model within another that was read from a file: its layers, without values.
+#[cfg(feature = "safetensors")]
 #[derive(Clone)]
 pub(crate) struct NestedModel<T: Scalar>(Network<T>);
 
+#[cfg(feature = "safetensors")]
 impl<T: Scalar> NestedModel<T> {
-    #[cfg(feature = "safetensors")]
     pub(crate) fn new(network: Network<T>) -> Self {
         Self(network)
     }
 
-    #[cfg(feature = "safetensors")]
     pub(crate) fn network(&self) -> &Network<T> {
         &self.0
     }
 }
 
 /// As the model itself.
+#[cfg(feature = "safetensors")]
 impl<T: Scalar> fmt::Debug for NestedModel<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         describe(&self.0, f)
     }
 }
 
+#[cfg(feature = "safetensors")]
 impl<T: Scalar> Layer<T> for NestedModel<T> {
     fn kind(&self) -> &'static str {
         "model"

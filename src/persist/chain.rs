@@ -22,7 +22,10 @@ pub(super) fn check_chain<T: Scalar>(model: &Model<T>) -> Result<()> {
     }
     let last = model.layers().last().expect("a model has layers");
     if network.inputs.len() != 1 || network.outputs != [expected(network.applications.len())] {
-        return Err(Error::layer(last.name(), "is not the only output: files of other libraries hold chains of layers only"));
+        return Err(Error::layer(
+            last.name(),
+            "is not the only output: files of other libraries hold chains of layers only",
+        ));
     }
     Ok(())
 }

@@ -309,7 +309,6 @@ pub(super) fn parameters<'a, T: Scalar>(
         .map(move |entry| NewTensor::new(format!("{prefix}{}", entry.name()), entry.shape(), &values[entry.range()]))
 }
 
-
 /// Whether a file of the crate is of this format and of the version that is known.
 pub(super) fn check_kind(file: &TensorFile, format: &str, known_version: u64) -> Result<()> {
     #[derive(Deserialize)]

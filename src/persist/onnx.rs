@@ -9,13 +9,13 @@ use std::path::Path;
 
 use prost::Message;
 
+use super::chain::{built_in, check_chain, not_yet};
 use super::channels_first::ChannelsFirst;
 use super::onnx_messages::{
     AttributeProto, DOUBLE, DimensionProto, FLOAT, GraphProto, INT, INTS, ModelProto, NodeProto, OperatorSetIdProto,
     TensorProto, TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
 };
 use super::tensors::little_endian;
-use super::chain::{built_in, check_chain, not_yet};
 use crate::error::{Error, Result};
 use crate::files::write_file;
 use crate::layers::{Activation, BuiltIn};

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use safetensors::Dtype;
 
+use super::chain::{built_in, check_chain, not_yet};
 use super::channels_first::ChannelsFirst;
 use super::tensors::{Narrowing, NewTensor, TensorFile, write_tensors};
-use super::chain::{built_in, check_chain, not_yet};
 use crate::error::{Error, Result};
 use crate::layers::{Activation, BuiltIn};
 use crate::model::Model;
