@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use common::{numbers, pool};
 use models::models;
-use plywood::model::Sequential;
+use plywood::layers::{Add, Concatenate};
 use plywood::ndarray::{Array1, Array2, Axis, Slice};
 use plywood::prelude::*;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -28,13 +28,11 @@ fn allocations(work: impl FnOnce()) -> usize {
     change.allocations + change.reallocations
 }
 
-fn trainer(model: &Sequential) -> Trainer {
-    let model = model.clone().build(1).expect("the shapes fit");
-    model.compile(RMSprop::default(), CategoricalCrossentropy::new()).metric(Accuracy::new())
+fn trainer(model: &Model) -> Trainer {
+    model.clone().compile(RMSprop::default(), CategoricalCrossentropy::new()).metric(Accuracy::new())
 }
 
-fn data(model: &Sequential, samples: usize) -> Dataset {
-    let model = model.clone().build(1).expect("the shapes fit");
+fn data(model: &Model, samples: usize) -> Dataset {
     let inputs = numbers(&[&[samples], model.input_shape()].concat(), 1);
     Dataset::new(inputs, Array1::from_shape_fn(samples, |i| i % 10)).expect("as many classes as inputs")
 }
@@ -51,7 +49,7 @@ fn wake_threads() {
 }
 
 /// What steps on batches, on a small one and on what does not lie in one piece allocate.
-fn in_steps(model: &Sequential, batch: usize) -> usize {
+fn in_steps(model: &Model, batch: usize) -> usize {
     let (whole, rest) = (data(model, batch), data(model, batch / 3));
     let rows = whole.clone().one_hot(10).expect("there are ten classes");
     let Targets::Values(targets) = rows.targets() else { unreachable!("they have been made rows") };
@@ -74,10 +72,9 @@ fn in_steps(model: &Sequential, batch: usize) -> usize {
 }
 
 /// What steps and predictions allocate that are handed over to the pool from outside.
-fn from_outside(model: &Sequential, batch: usize, times: usize) -> usize {
+fn from_outside(model: &Model, batch: usize, times: usize) -> usize {
     let data = data(model, batch);
     let mut trainer = trainer(model);
-    let model = model.clone().build(1).expect("the shapes fit");
     let (mut predictor, mut y) = (model.predictor(batch), Array2::zeros((batch, 10)));
     let mut both = |times| {
         for _ in 0..times {
@@ -90,19 +87,30 @@ fn from_outside(model: &Sequential, batch: usize, times: usize) -> usize {
 }
 
 /// Samples of so many axes that views of them take memory.
-fn many_axes() -> Sequential {
+fn many_axes() -> Model {
     Sequential::input([2, 3, 4, 5, 6])
         .add(ReLU::new())
         .add(Softmax::new())
         .add(Flatten::new())
         .add(Dense::new(300).activation(Activation::ReLU))
         .add(Dense::new(10).activation(Activation::Softmax))
+        .build(1)
+        .expect("the shapes fit")
+}
+
+/// A residual block, whose values have several consumers and whose state changes with each step.
+fn residual() -> Model {
+    let x = Value::input([9, 9, 4]);
+    let convolution = || Conv2D::new(4, 3).padding(Padding::Same).bias(false);
+    let y = x.then(convolution()).then(BatchNormalization::new()).then(ReLU::new()).then(convolution());
+    let y = Concatenate::of([&Add::of([&y, &x, &y]), &y]).then(Flatten::new());
+    let y = y.then(Dense::new(10).activation(Activation::Softmax));
+    Functional::new([&x], [&y]).build(1).expect("the shapes fit")
 }
 
 /// What predictions of batches, of a small one and of inputs and outputs that do not lie in one piece allocate.
-fn in_predictions(model: &Sequential, batch: usize) -> usize {
+fn in_predictions(model: &Model, batch: usize) -> usize {
     let x = data(model, 2 * batch + 3).inputs().clone();
-    let model = model.clone().build(1).expect("the shapes fit");
     let mut predictor = model.predictor(batch);
     let mut y = Array2::zeros((x.len_of(Axis(0)), 10));
     let mut by_class = Array2::zeros((10, x.len_of(Axis(0))));
@@ -122,13 +130,19 @@ fn in_predictions(model: &Sequential, batch: usize) -> usize {
 }
 
 /// What two epochs of so many batches, the last of them small, allocate.
-fn in_epochs(model: &Sequential, batches: usize) -> usize {
+fn in_epochs(model: &Model, batches: usize) -> usize {
     const BATCH: usize = 8;
     let data = data(model, batches * BATCH - 3);
     let mut trainer = trainer(model);
     allocations(|| {
-        trainer.fit(&data, &Fit::epochs(2).batch_size(BATCH)).expect("the data fit the model");
+        trainer.fit(&data, &Fit::epochs(2).batch_size(BATCH).micro_batches(3)).expect("the data fit the model");
     })
+}
+
+/// Each model with a name, and its batch.
+fn all_models() -> Vec<(&'static str, Model, usize)> {
+    let built = models().into_iter().map(|(name, model, batch)| (name, model.build(1).expect("the shapes fit"), batch));
+    built.chain([("many axes", many_axes(), 24), ("residual", residual(), 24)]).collect()
 }
 
 #[test]
@@ -144,7 +158,7 @@ fn nothing_is_allocated_when_warm() {
             if threads == 2 {
                 wake_threads();
             }
-            for (name, model, batch) in models().into_iter().chain([("many axes", many_axes(), 24)]) {
+            for (name, model, batch) in all_models() {
                 for (what, count) in [
                     ("steps", in_steps(&model, batch)),
                     ("predictions", in_predictions(&model, batch)),
@@ -160,7 +174,7 @@ fn nothing_is_allocated_when_warm() {
     // rayon's queue of what comes from outside takes memory once in 63 times
     const TIMES: usize = 126;
     rayon::scope(|_| wake_threads());
-    for (name, model, batch) in models().into_iter().chain([("many axes", many_axes(), 24)]) {
+    for (name, model, batch) in all_models() {
         let count = from_outside(&model, batch.min(24), TIMES / 2);
         if count > TIMES / 63 + 1 {
             failures.push(format!("{name}: from outside {TIMES} calls allocate {count} times"));

@@ -223,3 +223,93 @@ fn a_residual_network_of_twenty_layers() {
     let long = (0..30_000).fold(Value::input([2]), |x, _| x.then(ReLU::new()));
     drop(long);
 }
+
+/// Files of models that are no chains.
+#[cfg(feature = "safetensors")]
+mod files {
+    use std::path::PathBuf;
+
+    use plywood::persist::ModuleNames;
+
+    use super::*;
+
+    fn path(name: &str) -> PathBuf {
+        PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name)
+    }
+
+    fn read_again<T: Scalar>(name: &str, model: &Model<T>) -> Model<T> {
+        let path = path(name);
+        model.save(&path).unwrap();
+        let read = Model::load(&path).unwrap();
+        assert_eq!(bits(read.values()), bits(model.values()));
+        assert_eq!(read.layout(), model.layout());
+        let names = |model: &Model<T>| model.layers().iter().map(|layer| layer.name().to_owned()).collect::<Vec<_>>();
+        assert_eq!(names(&read), names(model));
+        // the same model gives the same bytes
+        let before = std::fs::read(&path).unwrap();
+        read.save(&path).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), before);
+        read
+    }
+
+    #[test]
+    fn residual_networks_come_back_with_their_state() {
+        let mut trainer = small_residual::<f32>(5).compile(SGD::new(0.05), CategoricalCrossentropy::new());
+        trainer.fit(&images(20), &Fit::epochs(2).batch_size(8)).unwrap();
+        let model = trainer.into_model();
+        let read = read_again("residual.safetensors", &model);
+        let x = numbers::<f32>(&[3, 6, 6, 2], 1);
+        assert_eq!(bits(&read.predict(&x).unwrap()), bits(&model.predict(&x).unwrap()));
+    }
+
+    #[test]
+    fn shared_named_and_nested_layers_come_back() {
+        let trunk = small_residual::<f32>(5).until("flatten").unwrap();
+        let (left, right) = (Value::input([6, 6, 2]), Value::input([6, 6, 2]));
+        let shared = Shared::new(Dense::new(3));
+        let of = |x: &Value, name: &str| shared.of([&x.then(trunk.clone()).named(name)]);
+        let both = Concatenate::of([&of(&left, "left"), &of(&right, "right")]).named("both");
+        let model = Functional::new([&left, &right], [&both, &both.then(Softmax::new())]).build(3).unwrap();
+        let read = read_again("nested.safetensors", &model);
+        let inputs = [1, 2].map(|seed| numbers::<f32>(&[2, 6, 6, 2], seed));
+        let inputs = [inputs[0].view(), inputs[1].view()];
+        assert_eq!(read.predict_all(&inputs).unwrap(), model.predict_all(&inputs).unwrap());
+        assert!(read.parameter("left/conv2d/kernel").is_ok() && read.parameter("dense/kernel").is_ok());
+    }
+
+    #[test]
+    fn a_run_goes_on_with_equal_bits() {
+        let fit = |epochs| Fit::epochs(epochs).batch_size(8).micro_batches(3);
+        let trainer = || small_residual::<f32>(5).compile(RMSprop::new(0.01), CategoricalCrossentropy::new());
+        let mut whole = trainer();
+        whole.fit(&images(30), &fit(4)).unwrap();
+        let mut first = trainer();
+        first.fit(&images(30), &fit(2)).unwrap();
+        let path = path("residual.checkpoint");
+        first.save_checkpoint(&path).unwrap();
+        let mut second = trainer();
+        second.load_checkpoint(&path).unwrap();
+        second.fit(&images(30), &fit(2)).unwrap();
+        assert_eq!(bits(second.model().values()), bits(whole.model().values()));
+    }
+
+    #[test]
+    fn layers_of_other_crates_within_models_are_named() {
+        let x = Value::<f32>::with_input([4, 4, 2]);
+        let model = Functional::new([&x], [&x.then(Residual { filters: 2, strides: 1 })]).build(1).unwrap();
+        let error = model.save(path("custom.safetensors")).unwrap_err().to_string();
+        assert!(error.starts_with("residual: is a Residual, no layer of the crate"), "{error}");
+    }
+
+    #[test]
+    fn other_formats_say_that_they_hold_chains() {
+        let model = small_residual::<f32>(1);
+        let error =
+            model.save_pytorch(path("residual.pt.safetensors"), &ModuleNames::sequential()).unwrap_err().to_string();
+        assert!(error.contains("files of other libraries hold chains of layers only"), "{error}");
+        let chain = Sequential::input([3]).add(BatchNormalization::new()).build(1).unwrap();
+        let error =
+            chain.save_pytorch(path("residual.pt.safetensors"), &ModuleNames::sequential()).unwrap_err().to_string();
+        assert!(error.starts_with("batch_normalization: is a BatchNormalization, which files of PyTorch"), "{error}");
+    }
+}

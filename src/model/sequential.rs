@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::model::Model;
-#[cfg(any(feature = "safetensors", feature = "keras"))]
+#[cfg(feature = "keras")]
 use super::planned::Planned;
 use crate::error::Result;
 use crate::layers::{Layer, Network};
@@ -100,7 +100,7 @@ impl<T: Scalar> Sequential<T> {
     }
 
     /// Checks all shapes and settings, and takes no memory for parameters yet.
-    #[cfg(any(feature = "safetensors", feature = "keras"))]
+    #[cfg(feature = "keras")]
     pub(crate) fn plan(self) -> Result<Planned<T>> {
         Planned::new(self.network())
     }
