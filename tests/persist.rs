@@ -144,8 +144,9 @@ fn other_readers_open_a_model_file() {
     let (header, data) = parts(&bytes);
     let text = header["__metadata__"]["plywood"].as_str().unwrap();
     let description: Value = serde_json::from_str(text).unwrap();
-    assert_eq!((&description["version"], &description["input"]), (&json!(1), &json!([9, 8, 2])));
-    assert_eq!(description["layers"][7], json!({ "type": "Softmax" }));
+    let architecture = &description["architecture"];
+    assert_eq!((&description["version"], &architecture["inputs"]), (&json!(2), &json!([[9, 8, 2]])));
+    assert_eq!(architecture["layers"][7], json!({ "layer": { "type": "Softmax" }, "inputs": [[6, 0]] }));
     // the parameters in the model's order, wherever the file has them
     let in_order: Vec<u8> = model.values().iter().flat_map(|value| value.to_le_bytes()).collect();
     let before = text.rsplit_once(",\"crc32\":").unwrap().0;
@@ -428,22 +429,35 @@ fn hostile_model_files_are_refused() {
 
     let changed = |change: fn(&mut Value)| with_description(&good, change);
     for (bytes, expected) in [
-        (changed(|d| d["version"] = json!(2)), "it is of version 2, expected 1 to 1; a newer plywood may read it"),
+        (changed(|d| d["version"] = json!(3)), "it is of version 3, expected 2; the plywood that wrote it can read it"),
+        (changed(|d| d["version"] = json!(1)), "it is of version 1"),
         (changed(|d| d["version"] = json!(0)), "it is of version 0"),
         (changed(|d| d["format"] = json!("poem")), "it calls itself a \"poem\", expected a \"model\""),
-        (changed(|d| d["layers"] = json!([])), "the model has no layers"),
-        (changed(|d| d["layers"][0]["units"] = json!(3)), "\"dense/kernel\" has the shape 2×2, expected 2×3"),
-        (changed(|d| d["layers"][0]["type"] = json!("Dance")), "layer 1: unknown variant `Dance`"),
-        (changed(|d| d["layers"][0]["colour"] = json!(1)), "layer 1: unknown field `colour`"),
-        (changed(|d| d["layers"][0] = json!(7)), "layer 1: "),
-        (changed(|d| d["input"] = json!([4_000_000_000_u64, 4_000_000_000_u64])), "input: a sample"),
+        (changed(|d| d["architecture"]["layers"] = json!([])), "an output: it reads ["),
+        (changed(|d| d["architecture"]["layers"][0]["inputs"] = json!([[0, 0]])), "layer 1: it reads [0, 0]"),
+        (changed(|d| d["architecture"]["layers"][0]["inputs"] = json!([[-1, 1]])), "layer 1: it reads [-1, 1]"),
+        (changed(|d| d["architecture"]["layers"][0]["layer"] = json!({ "shared": 0 })), "layer 1: it is layer 0 again"),
+        (
+            changed(|d| d["architecture"]["layers"][0]["layer"]["units"] = json!(3)),
+            "\"dense/kernel\" has the shape 2×2, expected 2×3",
+        ),
+        (
+            changed(|d| d["architecture"]["layers"][0]["layer"]["type"] = json!("Dance")),
+            "layer 1: unknown variant `Dance`",
+        ),
+        (changed(|d| d["architecture"]["layers"][0]["layer"]["colour"] = json!(1)), "layer 1: unknown field `colour`"),
+        (changed(|d| d["architecture"]["layers"][0]["layer"] = json!(7)), "layer 1: "),
+        (changed(|d| d["architecture"]["inputs"] = json!([[4_000_000_000_u64, 4_000_000_000_u64]])), "input: a sample"),
         (changed(|d| d["extra"] = json!(1)), "its description of the model is damaged: unknown field `extra`"),
         (changed(|d| d["crc32"] = json!(1)), "its checksum differs"),
         (
-            changed(|d| d["layers"] = json!(vec![0; 100_001])),
+            changed(|d| d["architecture"]["layers"] = json!(vec![0; 100_001])),
             "its description of the model is damaged: more than 100000",
         ),
-        (changed(|d| d["layers"][0]["units"] = json!(vec![0; 1 << 15])), "layer 1: its description has 6"),
+        (
+            changed(|d| d["architecture"]["layers"][0]["layer"]["units"] = json!(vec![0; 1 << 15])),
+            "layer 1: its description has 6",
+        ),
     ] {
         // those that leave the tensors as they are do load as weights
         let path = file("described", &bytes);
@@ -455,12 +469,17 @@ fn hostile_model_files_are_refused() {
     let maps = || json!(vec![json!({ "a": 0 }); 200_000]);
     for (bytes, expected) in [
         (
-            with_description(&good, |d| d["layers"] = maps()),
+            with_description(&good, |d| d["architecture"]["layers"] = maps()),
             "its description of the model is damaged: more than 100000",
         ),
-        (with_description(&good, |d| d["layers"][0]["units"] = maps()), "layer 1: its description has 1"),
         (
-            with_description(&good, |d| d["layers"][0] = json!({ "custom": "a", "settings": maps() })),
+            with_description(&good, |d| d["architecture"]["layers"][0]["layer"]["units"] = maps()),
+            "layer 1: its description has 1",
+        ),
+        (
+            with_description(&good, |d| {
+                d["architecture"]["layers"][0]["layer"] = json!({ "custom": "a", "settings": maps() })
+            }),
             "layer 1: it is of another crate",
         ),
     ] {
@@ -472,7 +491,7 @@ fn hostile_model_files_are_refused() {
     }
     // a layer that says it has a terabyte of weights, and one of which nothing is said twice
     let (result, bytes) = allocated(|| {
-        let bytes = changed(|d| d["layers"][0]["units"] = json!(1_u64 << 36));
+        let bytes = changed(|d| d["architecture"]["layers"][0]["layer"]["units"] = json!(1_u64 << 36));
         Model::<f32>::load(file("terabyte", &bytes))
     });
     assert!(problem(result).starts_with("\"dense/kernel\" has the shape"));

@@ -12,7 +12,7 @@ use crate::graph::executor::{Executor, Io, Purpose};
 use crate::graph::heads::Heads;
 use crate::kernels::aligned::Aligned;
 use crate::kernels::parallel::MIN_PASS;
-use crate::layers::{BatchShape, Phase};
+use crate::layers::Phase;
 use crate::scalar::Scalar;
 
 /// Multiply-adds from which on prediction goes into the thread pool, and not pass by pass. Less would take longer to hand
@@ -99,10 +99,13 @@ impl<'a, T: Scalar> Inputs<'a, T> {
     }
 
     /// Copies all of them.
-    pub(super) fn copy_to(&self, shape: &BatchShape, samples: usize, to: &mut [T]) {
+    pub(super) fn copy_to(&self, to: &mut [T]) {
         match self {
             Self::Slice(x) => to[..x.len()].copy_from_slice(x),
-            Self::View(x) => shape.view_mut(to, samples).assign(x),
+            Self::View(x) => {
+                let to = ArrayViewMutD::from_shape(x.raw_dim(), &mut to[..x.len()]);
+                to.expect("the slice is as long as the shape").assign(x);
+            }
         }
     }
 }

@@ -303,11 +303,10 @@ impl<T: Scalar> Trainer<T> {
         // what is gathered leaves the trainer for as long as the step borrows it
         let mut gathered = std::mem::take(&mut self.gathered);
         let x = Inputs::of(x);
-        let input = self.model.batch_shapes().0.clone();
         let batch = Batch {
             samples: batch,
             parts: 1,
-            write_inputs: &|_, to| x.copy_to(&input, batch, to),
+            write_inputs: &|_, to| x.copy_to(to),
             targets: gathered.in_one_piece(&targets),
             weights: None,
         };
@@ -495,7 +494,9 @@ fn workspace<T: Scalar>(
 }
 
 /// What looks at gradients before the optimizer does.
-struct Hook<T: Scalar>(Box<dyn FnMut(&Model<T>, &mut [T]) + Send + Sync>);
+struct Hook<T: Scalar>(Box<LookAtGradients<T>>);
+
+type LookAtGradients<T> = dyn FnMut(&Model<T>, &mut [T]) + Send + Sync;
 
 impl<T: Scalar> std::fmt::Debug for Hook<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -72,6 +72,7 @@ impl<T: Scalar> Steps<T> {
     ///
     /// Pieces of a group begin at multiples of [`PIECE`], whatever the number of threads, and updates are elementwise, so the bits
     /// are those of one sequential pass, in place or on copies.
+    #[expect(clippy::too_many_arguments, reason = "all that a step reads and writes, each of its own kind")]
     pub(crate) fn take(
         &mut self,
         optimizer: &dyn Optimizer<T>,
