@@ -1,7 +1,7 @@
 //! Deep-learning layers for the CPU.
 //!
-//! plywood builds, trains and runs feed-forward and convolutional networks, with the names and the workflow of Keras.
-//! It forbids `unsafe`, runs on the processor's vectors and on all cores, and gives the same bits from run to run.
+//! plywood builds, trains and runs feed-forward, convolutional and residual networks, with the names and the workflow of
+//! Keras. It forbids `unsafe`, runs on the processor's vectors and on all cores, and gives the same bits from run to run.
 //!
 //! # A first model
 //!
@@ -29,14 +29,27 @@
 //!
 //! `cargo run --example dense_mnist` and `cargo run --example cnn_mnist` learn handwritten digits.
 //!
+//! [`Sequential`] builds models whose layers follow one another, [`Functional`] those with branches:
+//!
+//! ```
+//! use plywood::prelude::*;
+//!
+//! let x = Value::input([16]);
+//! let y = x.then(Dense::new(16).activation(Activation::ReLU)).then(Dense::new(16));
+//! let y = Add::of([&y, &x]).then(Dense::new(2)).then(Softmax::new());
+//! let model: Model = Functional::new([&x], [&y]).build(42)?;
+//! assert_eq!(model.output_shape(), [2]);
+//! # Ok::<(), plywood::Error>(())
+//! ```
+//!
 //! # Where things are
 //!
 //! | module | what is in it |
 //! |---|---|
 //! | [`prelude`] | what most programs need |
-//! | [`layers`] | [`Dense`](layers::Dense), [`Conv2D`](layers::Conv2D), [`MaxPooling2D`](layers::MaxPooling2D), [`Flatten`](layers::Flatten), [`ReLU`](layers::ReLU), [`Softmax`](layers::Softmax), and the trait [`Layer`](layers::Layer) |
+//! | [`layers`] | [`Dense`](layers::Dense), [`Conv2D`](layers::Conv2D), [`MaxPooling2D`](layers::MaxPooling2D), [`BatchNormalization`](layers::BatchNormalization), [`Add`](layers::Add), [`Concatenate`](layers::Concatenate), [`Flatten`](layers::Flatten), [`ReLU`](layers::ReLU), [`Softmax`](layers::Softmax); [`Value`](layers::Value) and [`Shared`](layers::Shared), which put them together; the traits [`Layer`](layers::Layer) and [`Op`](layers::Op) |
 //! | [`initializers`] | how parameters are drawn: [`Initializer`] |
-//! | [`model`] | [`Sequential`], [`Trainer`], [`Fit`](model::Fit), [`History`](model::History), [`Predictor`](model::Predictor) |
+//! | [`model`] | [`Sequential`] and [`Functional`], which build a [`Model`]; [`Trainer`], [`Fit`](model::Fit), [`Clip`](model::Clip), [`History`](model::History), [`Predictor`](model::Predictor) |
 //! | [`losses`] | [`CategoricalCrossentropy`](losses::CategoricalCrossentropy), [`MeanSquaredError`](losses::MeanSquaredError), and the trait [`Loss`](losses::Loss) |
 //! | [`optimizers`] | [`SGD`](optimizers::SGD), [`RMSprop`](optimizers::RMSprop), [`Adam`](optimizers::Adam), and the trait [`Optimizer`](optimizers::Optimizer) |
 //! | [`metrics`] | [`Accuracy`](metrics::Accuracy) and others, and the trait [`Metric`](metrics::Metric) |
@@ -58,10 +71,13 @@
 //!
 //! # Writing a layer
 //!
-//! A layer is a small value that implements [`Layer`](layers::Layer). It holds no weights and no activations. It says
-//! what it needs ([`plan`](layers::Layer::plan)) and computes with what it is given
-//! ([`forward`](layers::Layer::forward), [`backward`](layers::Layer::backward)); the rest has defaults. The trait's
-//! documentation has the contract and an example. [`check_layer`](testing::check_layer) holds a layer to it.
+//! A layer is a small value that implements [`Layer`](layers::Layer). It holds no weights and no activations. When a model is
+//! built, it checks the shapes of its inputs and says what it needs ([`plan`](layers::Layer::plan)), and with which
+//! [`Op`](layers::Op) to compute: [`forward`](layers::Op::forward) and [`backward`](layers::Op::backward) work on what they
+//! are given; the rest has defaults. A small layer is its own op. One that is made of other layers has no op at all, but a
+//! [`network`](layers::Plan::network). `Layer`'s documentation has an example, `Op`'s the contract, and
+//! [`check_layer`](testing::check_layer) holds a layer to it.
+//!
 //! [`Loss`](losses::Loss), [`Optimizer`](optimizers::Optimizer), [`Metric`](metrics::Metric) and
 //! [`Callback`](callbacks::Callback) are open in the same way.
 //!
