@@ -101,13 +101,16 @@ impl<T: Scalar> Stage<T> {
     }
 }
 
+/// A layer with its plan.
+type Part<T> = (Arc<dyn Layer<T>>, Plan);
+
 /// What a layer is computed as, itself or the two that it splits in, each with its plan.
 ///
 /// # Errors
 ///
 /// Those of the plans. [`Error::Layer`] if the two are not what the whole is: a stage has the parameters of its layer, so
 /// all must be those of the first part.
-pub(crate) fn parts<T: Scalar>(layer: &Arc<dyn Layer<T>>, input: &[usize]) -> Result<Vec<(Arc<dyn Layer<T>>, Plan)>> {
+pub(crate) fn parts<T: Scalar>(layer: &Arc<dyn Layer<T>>, input: &[usize]) -> Result<Vec<Part<T>>> {
     let whole = layer.plan(input)?;
     let Some([first, second]) = layer.split() else { return Ok(vec![(layer.clone(), whole)]) };
     let before = first.plan(input)?;

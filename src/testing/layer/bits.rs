@@ -10,6 +10,9 @@ use crate::testing::numbers::{Draw, Spacing, float, no_nan, of_f64, same_bits};
 use crate::testing::report::{Found, attempt};
 use crate::testing::threads::few_and_many;
 
+/// What is computed, with its name.
+type Results<T> = Vec<(&'static str, Vec<T>)>;
+
 /// Elements of a tensor that are NaN, one after the other.
 const NAN_ELEMENTS: usize = 16;
 
@@ -268,7 +271,7 @@ impl<L: Layer<f32> + Layer<f64> + Clone> LayerCheck<L> {
         what: &str,
         values: &[f64],
         [low, high]: [f64; 2],
-        results: &mut dyn FnMut(&[f64]) -> Vec<(&'static str, Vec<T>)>,
+        results: &mut dyn FnMut(&[f64]) -> Results<T>,
     ) -> Result<(), String> {
         let before = results(values);
         let mut draw = Draw::new(self.seed, 6);
@@ -285,7 +288,7 @@ impl<L: Layer<f32> + Layer<f64> + Clone> LayerCheck<L> {
             values[i] = was;
             for (result, (name, got)) in spoiled.iter().enumerate() {
                 let changes = |j: &usize| {
-                    let here = |results: &[(_, Vec<T>)]| float(results[result].1[*j]).to_bits();
+                    let here = |results: &Results<T>| float(results[result].1[*j]).to_bits();
                     moved.iter().any(|moved| here(moved) != here(&before))
                 };
                 if let Some(j) = (0..got.len()).filter(changes).find(|&j| !got[j].is_nan()) {
