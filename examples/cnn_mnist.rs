@@ -8,15 +8,23 @@
 
 mod common;
 
-use common::{CheckpointOptions, Outcome};
+use common::{Example, Outcome};
 use plywood::prelude::*;
 use plywood::report::Report;
 
 fn main() -> Outcome {
-    let options = CheckpointOptions::parse();
+    let example = Example {
+        name: "cnn_mnist",
+        about: "Trains a convolutional network on handwritten digits.",
+        data: "data/mnist",
+        epochs: 10,
+        batch_sizes: [64],
+        checkpoints: true,
+    };
+    let options = example.options();
 
     // images of 28×28×1 pixels; labels become rows such as 0 0 1 0 0 0 0 0 0 0
-    let data = options.load("data/mnist")?;
+    let data = options.load()?;
     let train = data.train.one_hot(10)?;
     let test = data.test.one_hot(10)?;
 
@@ -50,11 +58,11 @@ fn main() -> Outcome {
     let loss = CategoricalCrossentropy::new().label_smoothing(0.0);
     let mut trainer = model.compile(optimizer, loss).metric(Accuracy::new());
 
-    let fit =
-        Fit::epochs(options.epochs(10)).batch_size(options.batch_size(64)).shuffle(true).verbosity(Verbosity::Progress);
+    let [batch_size] = options.batch_sizes;
+    let fit = Fit::epochs(options.epochs).batch_size(batch_size).shuffle(true).verbosity(Verbosity::Progress);
     let history = options.fit(&mut trainer, &train, &fit)?;
 
-    let out = options.out("cnn_mnist");
+    let out = &options.out;
     history.write_csv(out.join("history.csv"))?;
     let report = Report::new("MNIST: a convolutional network", &mut trainer, &history, &test)?;
     report.fit(&fit).setting("seed", options.seed).write(out.join("report.html"))?;

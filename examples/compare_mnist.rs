@@ -1,14 +1,17 @@
 //! A dense and a convolutional network learn the same digits, side by side.
 //!
-//! Trains the models of `dense_mnist` and `cnn_mnist`, draws training accuracy and loss of both over the epochs into one
-//! picture, `compare_mnist.svg`, and prints a table of what each costs and reaches.
+//! Trains the models of `dense_mnist` and `cnn_mnist`, draws their curves, and prints a table of what each costs and reaches.
+//! `compare_mnist.svg` has accuracy and loss on the training images in one chart, `curves.svg` each in a panel of its own, on
+//! training and on test images.
 //!
 //!     cargo run --example compare_mnist
 //!     cargo run --example compare_mnist -- --help
 
 mod common;
 
-use common::{Options, Outcome};
+use std::time::Instant;
+
+use common::{Example, Outcome};
 use plywood::plot::{Chart, Color, Figure};
 use plywood::prelude::*;
 
@@ -16,16 +19,27 @@ use plywood::prelude::*;
 struct Trained {
     parameters: usize,
     history: History,
+    /// Of an epoch, without the evaluation after it.
+    seconds: f64,
     images_per_second: f64,
     test_accuracy: f64,
 }
 
 fn main() -> Outcome {
-    let options = Options::parse();
-    let data = options.load("data/mnist")?;
+    let example = Example {
+        name: "compare_mnist",
+        about: "Trains a dense and a convolutional network on the same digits, side by side.",
+        data: "data/mnist",
+        epochs: 10,
+        batch_sizes: [128, 64],
+        checkpoints: false,
+    };
+    let options = example.options();
+    let data = options.load()?;
     let (train, test) = (data.train.one_hot(10)?, data.test.one_hot(10)?);
 
-    let (epochs, batch_size) = (options.epochs(10), |default| options.batch_size(default));
+    let [dense_batch, cnn_batch] = options.batch_sizes;
+    let fit = |batch_size| Fit::epochs(options.epochs).batch_size(batch_size);
 
     println!("dense");
     let (train, test) = (train.reshape_inputs([784])?, test.reshape_inputs([784])?);
@@ -33,7 +47,7 @@ fn main() -> Outcome {
         .add(Dense::new(512).activation(Activation::ReLU))
         .add(Dense::new(10).activation(Activation::Softmax))
         .build(options.seed)?;
-    let dense = run(model, &train, &test, &Fit::epochs(epochs).batch_size(batch_size(128)))?;
+    let dense = run(model, &train, &test, &fit(dense_batch))?;
 
     println!("convolutional");
     let (train, test) = (train.reshape_inputs([28, 28, 1])?, test.reshape_inputs([28, 28, 1])?);
@@ -48,35 +62,50 @@ fn main() -> Outcome {
         .add(Dense::new(64).activation(Activation::ReLU))
         .add(Dense::new(10).activation(Activation::Softmax))
         .build(options.seed)?;
-    let cnn = run(model, &train, &test, &Fit::epochs(epochs).batch_size(batch_size(64)))?;
+    let cnn = run(model, &train, &test, &fit(cnn_batch))?;
+
+    let models = [("dense", Color::RED, &dense), ("convolutional", Color::GREEN, &cnn)];
+    let figure = |trained: &Trained, name| trained.history.get(name).expect("every run measures loss and accuracy");
 
     let mut chart = Chart::new("Training and validation accuracy by different model").axes("Epochs", "Accuracy");
-    for (name, color, trained) in [("dense", Color::RED, &dense), ("convolutional", Color::GREEN, &cnn)] {
-        let figure = |name| trained.history.get(name).expect("every run measures loss and accuracy");
-        chart = chart.dots(format!("{name}: training accuracy"), color, figure("accuracy"));
-        chart = chart.line(format!("{name}: training loss"), color, figure("loss"));
+    for (name, color, trained) in models {
+        chart = chart.dots(format!("{name}: training accuracy"), color, figure(trained, "accuracy"));
+        chart = chart.line(format!("{name}: training loss"), color, figure(trained, "loss"));
     }
-    let picture = options.out("compare_mnist").join("compare_mnist.svg");
-    Figure::from(chart).write(&picture)?;
+    let one_chart = options.out.join("compare_mnist.svg");
+    Figure::from(chart).write(&one_chart)?;
+
+    let panel = |title: &str, training, test| {
+        let mut chart = Chart::new(title).axes("Epoch", title.to_lowercase());
+        for (name, color, trained) in models {
+            chart = chart.line(format!("{name}: training"), color, figure(trained, training));
+            chart = chart.dashed(format!("{name}: test"), color, figure(trained, test));
+        }
+        chart
+    };
+    let two_panels = options.out.join("curves.svg");
+    Figure::from_iter([panel("Accuracy", "accuracy", "val_accuracy"), panel("Loss", "loss", "val_loss")])
+        .write(&two_panels)?;
 
     println!("\n{:20}{:>14}{:>16}", "", "dense", "convolutional");
     let row = |name, figure: fn(&Trained) -> String| println!("{name:20}{:>14}{:>16}", figure(&dense), figure(&cnn));
     row("parameters", |trained| trained.parameters.to_string());
-    row("seconds per epoch", |trained| format!("{:.2}", mean(&trained.history.seconds())));
+    row("seconds per epoch", |trained| format!("{:.2}", trained.seconds));
     row("images/s", |trained| format!("{:.0}", trained.images_per_second));
     row("training accuracy", |trained| format!("{:.4}", trained.history.last("accuracy").unwrap_or(f64::NAN)));
     row("test accuracy", |trained| format!("{:.4}", trained.test_accuracy));
-    println!("\n{}", picture.display());
+    println!("\n{}\n{}", one_chart.display(), two_panels.display());
     Ok(())
 }
 
 fn run(model: Sequential, train: &Dataset, test: &Dataset, fit: &Fit) -> plywood::Result<Trained> {
     let parameters = model.parameter_count();
     let mut trainer = model.compile(RMSprop::default(), CategoricalCrossentropy::default()).metric(Accuracy::new());
-    let history = trainer.fit(train, &fit.clone().verbosity(Verbosity::Progress))?;
+    let history = trainer.fit(train, &fit.clone().validation(test).verbosity(Verbosity::Progress))?;
+    let start = Instant::now();
     let test_accuracy = trainer.evaluate(test)?.get("accuracy").unwrap_or(f64::NAN);
-    let images_per_second = train.len() as f64 / mean(&history.seconds());
-    Ok(Trained { parameters, history, images_per_second, test_accuracy })
+    let seconds = mean(&history.seconds()) - start.elapsed().as_secs_f64();
+    Ok(Trained { parameters, history, seconds, images_per_second: train.len() as f64 / seconds, test_accuracy })
 }
 
 fn mean(values: &[f64]) -> f64 {

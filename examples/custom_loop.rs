@@ -7,14 +7,22 @@
 
 mod common;
 
-use common::{Options, Outcome};
+use common::{Example, Outcome};
 use plywood::data::{Batches, Targets, epoch_order};
 use plywood::ndarray::Axis;
 use plywood::prelude::*;
 
 fn main() -> Outcome {
-    let options = Options::parse();
-    let data = options.load("data/mnist")?;
+    let example = Example {
+        name: "custom_loop",
+        about: "Trains a small network on handwritten digits, in a loop written out by hand.",
+        data: "data/mnist",
+        epochs: 3,
+        batch_sizes: [128],
+        checkpoints: false,
+    };
+    let options = example.options();
+    let data = options.load()?;
     let (train, test) = (data.train.reshape_inputs([784])?, data.test.reshape_inputs([784])?);
     let Targets::Classes(classes) = train.targets() else { unreachable!("labels are class indices") };
 
@@ -25,9 +33,9 @@ fn main() -> Outcome {
     let mut trainer =
         model.compile(SGD::new(0.1).momentum(0.9), CategoricalCrossentropy::new()).metric(Accuracy::new());
 
-    let (epochs, batch_size) = (options.epochs(3), options.batch_size(128));
+    let [batch_size] = options.batch_sizes;
     let mut order = Vec::new();
-    for epoch in 0..epochs {
+    for epoch in 0..options.epochs {
         epoch_order(&mut order, train.len(), options.seed, epoch as u64);
         let (mut sum, mut norm) = (0.0, 0.0_f32);
         for batch in Batches::new(train.len(), batch_size)? {

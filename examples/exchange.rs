@@ -7,14 +7,22 @@
 
 mod common;
 
-use common::{Options, Outcome};
+use common::{Example, Outcome};
 use plywood::persist::ModuleNames;
 use plywood::prelude::*;
 
 fn main() -> Outcome {
-    let options = Options::parse();
-    let data = options.load("data/mnist")?;
-    let out = options.out("exchange");
+    let example = Example {
+        name: "exchange",
+        about: "Trains a model, saves and loads it, and writes it for PyTorch and ONNX Runtime.",
+        data: "data/mnist",
+        epochs: 1,
+        batch_sizes: [64],
+        checkpoints: false,
+    };
+    let options = example.options();
+    let data = options.load()?;
+    let out = &options.out;
 
     let model = Sequential::input([28, 28, 1])
         .add(Conv2D::new(16, 3).activation(Activation::ReLU))
@@ -23,7 +31,8 @@ fn main() -> Outcome {
         .add(Dense::new(10).activation(Activation::Softmax))
         .build(options.seed)?;
     let mut trainer = model.compile(RMSprop::new(0.001), CategoricalCrossentropy::new()).metric(Accuracy::new());
-    let fit = Fit::epochs(options.epochs(1)).batch_size(options.batch_size(64)).verbosity(Verbosity::Progress);
+    let [batch_size] = options.batch_sizes;
+    let fit = Fit::epochs(options.epochs).batch_size(batch_size).verbosity(Verbosity::Progress);
     trainer.fit(&data.train, &fit)?;
     println!("{}", trainer.evaluate(&data.test)?);
     let model = trainer.into_model();

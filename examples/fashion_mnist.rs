@@ -8,8 +8,7 @@
 
 mod common;
 
-use common::{Failure, Options, Outcome};
-use plywood::callbacks::EarlyStopping;
+use common::{Example, Failure, Outcome};
 use plywood::prelude::*;
 use plywood::report::Report;
 
@@ -20,8 +19,16 @@ const CLASSES: [&str; 10] =
     ["T-shirt", "trousers", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot"];
 
 fn main() -> Outcome {
-    let options = Options::parse();
-    let data = options.load(FOLDER).map_err(|error| match error {
+    let example = Example {
+        name: "fashion_mnist",
+        about: "Trains a convolutional network to tell clothes apart, until it is at its best.",
+        data: FOLDER,
+        epochs: 20,
+        batch_sizes: [64],
+        checkpoints: false,
+    };
+    let options = example.options();
+    let data = options.load().map_err(|error| match error {
         Error::MissingFile { .. } => Failure::from(format!(
             "{error}\n\nFashion-MNIST is Debian's package dataset-fashion-mnist (apt-get install dataset-fashion-mnist); \
              its four files in any other folder are found with --data DIR"
@@ -42,17 +49,15 @@ fn main() -> Outcome {
     println!("{}", model.summary());
     let mut trainer = model.compile(RMSprop::new(1e-3), CategoricalCrossentropy::new()).metric(Accuracy::new());
 
-    let fit = Fit::epochs(options.epochs(20))
-        .batch_size(options.batch_size(64))
-        .validation_split(0.1)
-        .verbosity(Verbosity::Progress);
+    let [batch_size] = options.batch_sizes;
+    let fit = Fit::epochs(options.epochs).batch_size(batch_size).validation_split(0.1).verbosity(Verbosity::Progress);
     let mut early = EarlyStopping::new().monitor("val_loss").patience(3).restore_best(true);
     let history = trainer.fit_with(&data.train, &fit, &mut [&mut early])?;
     if let (Some(best), Some(curve)) = (early.best_epoch(), history.curve("loss")) {
         println!("loss of training and validation images; epoch {best} was the best\n\n{curve}\n");
     }
 
-    let out = options.out("fashion_mnist");
+    let out = &options.out;
     history.write_csv(out.join("history.csv"))?;
     history.plot(out.join("curves.svg"))?;
     let report = Report::new("Fashion-MNIST: a convolutional network", &mut trainer, &history, &data.test)?;

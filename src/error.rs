@@ -3,7 +3,7 @@
 //! Whatever a user can do wrong comes back as an [`Error`] that names the layer or the file, says what it got and what
 //! it expected, and shows a way out. Errors come before any state has changed.
 
-use std::fmt::Display;
+use std::fmt::{self, Debug, Display};
 use std::path::PathBuf;
 
 #[cfg(feature = "datasets")]
@@ -25,6 +25,9 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Everything that can go wrong because of what a user passed in.
 ///
+/// `Debug` writes the same message as `Display`, because that is what a program prints whose `main` returns an error, and
+/// what `unwrap` and `expect` panic with.
+///
 /// ```
 /// use plywood::prelude::*;
 ///
@@ -34,7 +37,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 ///     "dense: got input samples of shape 28×28×1, expected [features]; put Flatten before it"
 /// );
 /// ```
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A hyper-parameter of a layer, optimizer, loss or of `fit` is outside its range.
@@ -230,6 +233,12 @@ pub enum Error {
         /// Number of labels in it.
         label_count: usize,
     },
+}
+
+impl Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Display::fmt(self, f)
+    }
 }
 
 impl Error {

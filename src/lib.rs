@@ -118,6 +118,7 @@ mod random;
 pub mod report;
 mod scalar;
 mod shape;
+mod terminal;
 pub mod testing;
 
 pub use error::{Error, Result};
@@ -130,20 +131,31 @@ pub use shape::{Padding, Size2D};
 /// What most programs need: `use plywood::prelude::*;`.
 ///
 /// ```
+/// use plywood::ndarray::array;
 /// use plywood::prelude::*;
 ///
-/// let model = Sequential::input([784]).add(Dense::new(10)).add(Softmax::new()).build(42)?;
-/// assert_eq!(model.output_shape(), [10]);
+/// let data = Dataset::new(array![[0.0_f32], [1.0], [2.0], [3.0]], array![0_usize, 1, 2, 2])?;
+/// let model = Sequential::input([1]).add(Dense::new(3)).add(Softmax::new()).build(42)?;
+/// let loss = CategoricalCrossentropy::new();
+/// let mut trainer = model.compile(Adam::default(), loss).metric(Accuracy::new()).metric(TopKAccuracy::new(2));
+///
+/// let mut early = EarlyStopping::new().monitor("loss").patience(5);
+/// let mut schedule = LearningRateSchedule::exponential(0.1, 0.96);
+/// trainer.fit_with(&data, &Fit::epochs(20).batch_size(2), &mut [&mut early, &mut schedule])?;
 /// # Ok::<(), plywood::Error>(())
 /// ```
 pub mod prelude {
-    pub use crate::callbacks::{Callback, Control};
+    #[cfg(feature = "safetensors")]
+    pub use crate::callbacks::ModelCheckpoint;
+    pub use crate::callbacks::{
+        Callback, Control, CsvLog, EarlyStopping, LearningRateSchedule, ReduceLROnPlateau, TimeBudget,
+    };
     pub use crate::data::{Dataset, Targets};
     pub use crate::layers::{Activation, Conv2D, Dense, Flatten, Layer, MaxPooling2D, ReLU, Softmax};
     pub use crate::losses::{CategoricalCrossentropy, Loss, MeanSquaredError};
-    pub use crate::metrics::{Accuracy, Metric};
-    pub use crate::model::{Fit, History, Sequential, Trainer, Verbosity};
-    pub use crate::optimizers::{Optimizer, RMSprop, SGD};
+    pub use crate::metrics::{Accuracy, ConfusionMatrix, F1, Metric, Precision, Recall, TopKAccuracy};
+    pub use crate::model::{Fit, History, Predictor, Sequential, Trainer, Verbosity};
+    pub use crate::optimizers::{Adam, Optimizer, RMSprop, SGD};
     pub use crate::{Error, Initializer, Padding, Result, Scalar, Size2D};
 }
 

@@ -262,8 +262,8 @@ fn everything_of_ones_own_learns() {
     assert_eq!(names[2..4], normalizations);
     assert_eq!(names[4..6], normalizations.map(|name| name.replace('/', "_1/")));
     assert!(model.parameter("layer_normalization_1/gamma").unwrap().iter().any(|&gamma| gamma != 1.0));
-    assert!(model.summary().to_string().contains("│ layer_normalization_1"));
-    assert!(model.summary().to_string().contains("(LayerNormalization)"));
+    assert!(model.summary().ascii(false).to_string().contains("│ layer_normalization_1"));
+    assert!(model.summary().ascii(false).to_string().contains("(LayerNormalization)"));
 
     let (_, again) = pool(3).install(run);
     assert_eq!(bits(again.values()), bits(model.values()));

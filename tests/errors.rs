@@ -1094,3 +1094,46 @@ fn settings_are_those_of_the_number_type() {
         trainer.compile(optimizer, MeanSquaredError).train_step(&array![[1.0]], &array![[1.0]]).unwrap();
     }
 }
+
+/// A program whose `main` returns a `plywood::Result`, and one that unwraps, print an error's `Debug`.
+#[test]
+fn programs_print_the_message_and_no_structure() {
+    let folder = std::env::temp_dir().join(format!("plywood-no-such-folder-{}", std::process::id()));
+    let without_flatten = || Sequential::input([28, 28, 1]).add(Dense::new(10)).build(1).map(drop).unwrap_err();
+    let errors = [
+        without_flatten(),
+        classifier().train_step(&samples(2), &array![0, 7]).unwrap_err(),
+        plywood::data::Mnist::load(&folder).map(drop).unwrap_err(),
+        Error::Io { path: folder, source: std::io::Error::other("the disk is full") },
+    ];
+    for error in errors {
+        assert_eq!(format!("{error:?}"), error.to_string());
+    }
+    assert_eq!(
+        format!("Error: {:?}", without_flatten()),
+        "Error: dense: got input samples of shape 28×28×1, expected [features]; put Flatten before it"
+    );
+}
+
+/// Images as PyTorch has them: what the message says brings every pixel where it belongs, which no reshaping would.
+#[test]
+fn channels_first_are_to_be_permuted() {
+    for [channels, height, width] in [[1, 28, 28], [3, 32, 32], [3, 4, 5]] {
+        let model =
+            Sequential::input([height, width, channels]).add(Flatten::new()).add(Dense::new(2)).build(1).unwrap();
+        let images = numbers(&[2, channels, height, width], 1);
+        let error = model.predict(&images).map(drop).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            format!(
+                "predict: got an array of shape 2×{channels}×{height}×{width}, expected n×{height}×{width}×{channels}: n \
+                 samples of the model's input shape; these look like images with their channels first: \
+                 permuted_axes([0, 2, 3, 1]) puts them last"
+            )
+        );
+        let images = images.into_dimensionality::<plywood::ndarray::Ix4>().unwrap();
+        let copied = Array4::from_shape_fn((2, height, width, channels), |(n, h, w, c)| images[[n, c, h, w]]);
+        let permuted = images.permuted_axes([0, 2, 3, 1]);
+        assert_eq!(model.predict(&permuted).unwrap(), model.predict(&copied).unwrap());
+    }
+}

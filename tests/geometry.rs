@@ -4,10 +4,16 @@
 //! All numbers are small integers, so that every sum is exact and results must agree to the last bit, in whatever order
 //! they are summed.
 
+use std::ops::RangeInclusive;
+
+use ndarray_rand::rand::{Rng, SeedableRng};
 use plywood::layers::{Conv2D, Layer, MaxPooling2D};
 use plywood::testing::LayerRun;
 use plywood::{Error, Padding};
-use proptest::prelude::*;
+use rand_chacha::ChaCha8Rng;
+
+/// Shapes that are tried.
+const CASES: u64 = 500;
 
 /// A window over images.
 #[derive(Debug, Clone, Copy)]
@@ -89,34 +95,29 @@ fn run(layer: impl Layer<f64>, sample: [usize; 3], batch: usize, x: &[f64], para
     }
 }
 
-fn window(largest: usize, dilation: std::ops::RangeInclusive<usize>) -> impl Strategy<Value = Window> {
-    let size = || (1..=largest, 1..=largest).prop_map(|(height, width)| [height, width]);
-    let sides = (0..=3_usize, 0..=3_usize, 0..=3_usize, 0..=3_usize);
-    let explicit = sides.prop_map(|(top, bottom, left, right)| Padding::Explicit { top, bottom, left, right });
-    let padding = prop_oneof![Just(Padding::Valid), Just(Padding::Same), explicit];
-    let image = (1..=14_usize, 1..=14_usize).prop_map(|(height, width)| [height, width]);
-    let strides = (1..=4_usize, 1..=4_usize).prop_map(|(height, width)| [height, width]);
-    let dilation = (dilation.clone(), dilation).prop_map(|(height, width)| [height, width]);
-    (image, size(), strides, dilation, padding).prop_map(|(image, size, strides, dilation, padding)| Window {
-        image,
-        size,
-        strides,
-        dilation,
-        padding,
-    })
+/// A window up to this large, in an image, with dilations from this range.
+fn window(generator: &mut ChaCha8Rng, largest: usize, dilation: RangeInclusive<usize>) -> Window {
+    let mut pair = |range: RangeInclusive<usize>| [range.clone(), range].map(|range| generator.random_range(range));
+    let (image, size) = (pair(1..=14), pair(1..=largest));
+    let (strides, dilation) = (pair(1..=4), pair(dilation));
+    let ([top, bottom], [left, right]) = (pair(0..=3), pair(0..=3));
+    let paddings = [Padding::Valid, Padding::Same, Padding::Explicit { top, bottom, left, right }];
+    Window { image, size, strides, dilation, padding: paddings[generator.random_range(0..3)] }
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+/// Runs a test with one generator after the other.
+fn cases(test: fn(&mut ChaCha8Rng)) {
+    for seed in 0..CASES {
+        test(&mut ChaCha8Rng::seed_from_u64(seed));
+    }
+}
 
-    #[test]
-    fn convolutions_are_those_of_the_definition(
-        window in window(6, 1..=3),
-        channels in 1..=20_usize,
-        filters in 1..=40_usize,
-        batch in 1..=4_usize,
-        bias: bool,
-    ) {
+#[test]
+fn convolutions_are_those_of_the_definition() {
+    cases(|generator| {
+        let window = window(generator, 6, 1..=3);
+        let (channels, filters) = (generator.random_range(1..=20), generator.random_range(1..=40));
+        let (batch, bias) = (generator.random_range(1..=4), generator.random());
         let Window { image: [height, width], size: [rows, columns], .. } = window;
         let layer = Conv2D::new(filters, window.size)
             .strides(window.strides)
@@ -126,8 +127,8 @@ proptest! {
         let sample = [height, width, channels];
         let Some([vertical, horizontal]) = window.axes() else {
             let error = Layer::<f64>::plan(&layer, &sample).unwrap_err();
-            prop_assert!(matches!(error, Error::WindowTooLarge { .. }), "{error}");
-            return Ok(());
+            assert!(matches!(error, Error::WindowTooLarge { .. }), "{error}");
+            return;
         };
 
         let weights = rows * columns * channels * filters;
@@ -144,7 +145,9 @@ proptest! {
                         want.gradients[weights + f] += g;
                     }
                     for (i, j) in (0..rows).flat_map(|i| (0..columns).map(move |j| (i, j))) {
-                        let (Some(row), Some(column)) = (vertical.input(o, i), horizontal.input(p, j)) else { continue };
+                        let (Some(row), Some(column)) = (vertical.input(o, i), horizontal.input(p, j)) else {
+                            continue;
+                        };
                         for c in 0..channels {
                             let at = ((n * height + row) * width + column) * channels + c;
                             let weight = ((i * columns + j) * channels + c) * filters + f;
@@ -158,17 +161,17 @@ proptest! {
             }
         }
         let got = run(layer, sample, batch, &x, &parameters, &dy);
-        prop_assert_eq!(got.y, want.y, "y");
-        prop_assert_eq!(got.dx, want.dx, "dx");
-        prop_assert_eq!(got.gradients, want.gradients, "gradients");
-    }
+        assert_eq!(got.y, want.y, "y of {window:?}");
+        assert_eq!(got.dx, want.dx, "dx of {window:?}");
+        assert_eq!(got.gradients, want.gradients, "gradients of {window:?}");
+    });
+}
 
-    #[test]
-    fn poolings_are_those_of_the_definition(
-        window in window(5, 1..=1),
-        channels in 1..=40_usize,
-        batch in 1..=4_usize,
-    ) {
+#[test]
+fn poolings_are_those_of_the_definition() {
+    cases(|generator| {
+        let window = window(generator, 5, 1..=1);
+        let (channels, batch) = (generator.random_range(1..=40), generator.random_range(1..=4));
         let Window { image: [height, width], size: [rows, columns], .. } = window;
         let layer = MaxPooling2D::new(window.size).strides(window.strides).padding(window.padding);
         let sample = [height, width, channels];
@@ -176,13 +179,13 @@ proptest! {
             && (top.max(bottom) >= rows || left.max(right) >= columns)
         {
             let error = Layer::<f64>::plan(&layer, &sample).unwrap_err();
-            prop_assert!(matches!(error, Error::InvalidParameter { parameter: "padding", .. }), "{error}");
-            return Ok(());
+            assert!(matches!(error, Error::InvalidParameter { parameter: "padding", .. }), "{error}");
+            return;
         }
         let Some([vertical, horizontal]) = window.axes() else {
             let error = Layer::<f64>::plan(&layer, &sample).unwrap_err();
-            prop_assert!(matches!(error, Error::WindowTooLarge { .. }), "{error}");
-            return Ok(());
+            assert!(matches!(error, Error::WindowTooLarge { .. }), "{error}");
+            return;
         };
 
         let x = integers(batch * height * width * channels, 2);
@@ -193,7 +196,9 @@ proptest! {
                 for c in 0..channels {
                     let mut largest: Option<usize> = None;
                     for (i, j) in (0..rows).flat_map(|i| (0..columns).map(move |j| (i, j))) {
-                        let (Some(row), Some(column)) = (vertical.input(o, i), horizontal.input(p, j)) else { continue };
+                        let (Some(row), Some(column)) = (vertical.input(o, i), horizontal.input(p, j)) else {
+                            continue;
+                        };
                         let at = ((n * height + row) * width + column) * channels + c;
                         if largest.is_none_or(|largest| x[at] > x[largest]) {
                             largest = Some(at);
@@ -206,7 +211,7 @@ proptest! {
             }
         }
         let got = run(layer, sample, batch, &x, &[], &dy);
-        prop_assert_eq!(got.y, want.y, "y");
-        prop_assert_eq!(got.dx, want.dx, "dx");
-    }
+        assert_eq!(got.y, want.y, "y of {window:?}");
+        assert_eq!(got.dx, want.dx, "dx of {window:?}");
+    });
 }

@@ -427,3 +427,74 @@ fn optimizers_remember_no_more_than_they_need() {
     assert_eq!(variants.each_ref().map(|rmsprop| slots(rmsprop)), [1, 2, 2, 3]);
     assert_eq!([Adam::new(0.1), Adam::new(0.1).amsgrad(true)].each_ref().map(|adam| slots(adam)), [2, 3]);
 }
+
+/// A metric that keeps the shape of what it is shown.
+#[derive(Debug, Clone, Default)]
+struct Shapes(Arc<Mutex<BTreeSet<Vec<usize>>>>);
+
+impl Metric<f64> for Shapes {
+    fn name(&self) -> &str {
+        "shapes"
+    }
+
+    fn check(&self, _: &[usize], targets: &TargetsView<'_, f64>) -> Result<()> {
+        self.see(targets);
+        Ok(())
+    }
+
+    fn reset(&mut self) {}
+
+    fn update(&mut self, _: ArrayViewD<'_, f64>, targets: &TargetsView<'_, f64>) {
+        self.see(targets);
+    }
+
+    fn value(&self) -> f64 {
+        0.0
+    }
+}
+
+impl Shapes {
+    fn see(&self, targets: &TargetsView<'_, f64>) {
+        let TargetsView::Values(values) = targets else { unreachable!("they are values") };
+        self.0.lock().unwrap().insert(values.shape()[1..].to_vec());
+    }
+}
+
+/// A list of numbers is what a model with one output learns, in every way that targets come to it, with the bits of the same
+/// numbers as a column.
+#[test]
+fn one_value_a_sample_may_be_a_list() {
+    let (x, list) = (numbers::<f64>(&[11, 4], 1), Array1::from_shape_fn(11, |i| (i as f64).sin()));
+    let column = list.clone().insert_axis(Axis(1));
+    let trainer = |shapes: &Shapes| {
+        let model = Sequential::with_input([4]).add(Dense::new(1)).build(3).unwrap();
+        model.compile(Adam::new(0.01), MeanSquaredError).metric(shapes.clone())
+    };
+    let run = |targets: Targets<f64>| {
+        let shapes = Shapes::default();
+        let mut trainer = trainer(&shapes);
+        let data = Dataset::new(x.clone(), targets.clone()).unwrap();
+        let split = Fit::epochs(2).batch_size(3).validation_split(0.3);
+        let mut history = vec![trainer.fit(&data, &split).unwrap().get("val_loss").unwrap()];
+        let weighted = [0.5; 11];
+        let fit = Fit::epochs(2).batch_size(4).sample_weights(&weighted).validation(&data);
+        history.push(trainer.fit(&data, &fit).unwrap().get("val_loss").unwrap());
+        let mut own = shapes.clone();
+        let figures = [
+            trainer.train_step(&x, &targets).unwrap(),
+            trainer.evaluate(&data).unwrap().loss,
+            trainer.evaluate_with(&data, &mut [&mut own]).unwrap().loss,
+        ];
+        assert_eq!(shapes.0.lock().unwrap().iter().collect::<Vec<_>>(), [&[1]]);
+        (bits(trainer.model().values()), history, figures)
+    };
+    assert_eq!(run(list.clone().into()), run(column.into()));
+
+    // strided views, and only where there is one output
+    let twice = Array1::from_shape_fn(22, |i| list[i / 2]);
+    let mut trainer = trainer(&Shapes::default());
+    trainer.train_step(&x, twice.slice_axis(Axis(0), Slice::from(..).step_by(2))).unwrap();
+    let model = Sequential::with_input([4]).add(Dense::new(2)).build(3).unwrap();
+    let error = model.compile(Adam::new(0.01), MeanSquaredError).train_step(&x, &list).unwrap_err();
+    assert_eq!(error.to_string(), "mean_squared_error: got values of shape 11, expected values of shape [samples, 2]");
+}

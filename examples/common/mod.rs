@@ -1,12 +1,13 @@
 //! What the MNIST examples share: options, data, and where they leave what they made.
 #![allow(dead_code, unreachable_pub, reason = "each example is a program of its own and uses a part of this")]
 
+use std::ffi::OsString;
 use std::fmt;
-use std::ops::Deref;
+use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::exit;
 
-use clap::Parser;
-use plywood::callbacks::ModelCheckpoint;
+use lexopt::Arg::{Long, Short};
 use plywood::data::Mnist;
 use plywood::prelude::*;
 use plywood::progress::spinner;
@@ -30,91 +31,155 @@ impl fmt::Debug for Failure {
     }
 }
 
-/// The options of an example. Each has its default in the example itself.
-#[derive(Debug, Parser)]
-pub struct Options {
-    /// Passes over the training data
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
-    epochs: Option<u32>,
-    /// Samples in a training step
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
-    batch_size: Option<u32>,
-    /// Decides the first weights and the order of samples; the same seed gives the same result to the last bit
-    #[arg(long, default_value_t = 1)]
+/// What an example does, and what it uses unless its options say otherwise.
+pub struct Example<const MODELS: usize> {
+    pub name: &'static str,
+    /// The first lines of `--help`, at most 80 characters each.
+    pub about: &'static str,
+    /// Where the four files of the data set are; a relative folder is in the project's.
+    pub data: &'static str,
+    pub epochs: usize,
+    /// Samples in a training step of each model.
+    pub batch_sizes: [usize; MODELS],
+    /// Whether it has `--checkpoint` and `--resume`.
+    pub checkpoints: bool,
+}
+
+/// The options of an example.
+#[derive(Debug)]
+pub struct Options<const MODELS: usize> {
+    pub epochs: usize,
+    pub batch_sizes: [usize; MODELS],
     pub seed: u64,
-    /// Threads to compute on; all cores by default [the result does not depend on it]
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
-    threads: Option<u16>,
-    /// Folder with the four files of MNIST or of a data set in its format, as they are or gzip-compressed [default:
-    /// data/mnist; the example fashion_mnist has one of its own]
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
-    /// Use only the first N training and N test samples
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    limit: Option<u32>,
-    /// Folder for what the example leaves behind, such as report.html; made if need be [default: target/<example>]
-    #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
-}
-
-impl Options {
-    /// Reads the command line; a wrong one ends the program with a message and exit code 2.
-    pub fn parse() -> Self {
-        <Self as Parser>::parse().set_up()
-    }
-
-    fn set_up(self) -> Self {
-        if let Some(threads) = self.threads {
-            rayon::ThreadPoolBuilder::new()
-                .num_threads(threads.into())
-                .build_global()
-                .expect("the thread pool is set up once, before anything else uses it");
-        }
-        self
-    }
-
-    pub fn epochs(&self, default: u32) -> usize {
-        self.epochs.unwrap_or(default) as usize
-    }
-
-    pub fn batch_size(&self, default: u32) -> usize {
-        self.batch_size.unwrap_or(default) as usize
-    }
-
-    /// Training and test images, `[n, 28, 28, 1]` in 0..1, with their labels, from this folder unless asked for another. A
-    /// relative one is in the project's.
-    pub fn load(&self, default: &str) -> plywood::Result<Mnist> {
-        let folder = self.data.clone().unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(default));
-        let Mnist { train, test } = spinner(&format!("reading {}", folder.display()), || Mnist::load(&folder))?;
-        let Some(limit) = self.limit else { return Ok(Mnist { train, test }) };
-        Ok(Mnist { train: train.head(limit as usize)?, test: test.head(limit as usize)? })
-    }
-
-    /// The folder for what an example leaves behind.
-    pub fn out(&self, example: &str) -> PathBuf {
-        let default = || Path::new(env!("CARGO_MANIFEST_DIR")).join("target").join(example);
-        self.out.clone().unwrap_or_else(default)
-    }
-}
-
-/// The options of an example that trains one model: those of all, and checkpoints.
-#[derive(Debug, Parser)]
-pub struct CheckpointOptions {
-    #[command(flatten)]
-    options: Options,
-    /// File that the run is written to after every 100 steps and every epoch, so that it can go on from there
-    #[arg(long, value_name = "FILE")]
+    pub data: PathBuf,
+    /// The folder for what the example leaves behind. It can be written to.
+    pub out: PathBuf,
+    threads: Option<usize>,
+    limit: Option<usize>,
     checkpoint: Option<PathBuf>,
-    /// Go on from the file of --checkpoint, if it is there, as if the run had never stopped
-    #[arg(long, requires = "checkpoint")]
     resume: bool,
 }
 
-impl CheckpointOptions {
-    /// Reads the command line, as [`Options::parse`] does.
-    pub fn parse() -> Self {
-        let options = <Self as Parser>::parse();
-        Self { options: options.options.set_up(), ..options }
+impl<const MODELS: usize> Example<MODELS> {
+    /// Reads the command line. A wrong one, or a folder for the output that cannot be written to, ends the program with a
+    /// message and exit code 2.
+    pub fn options(&self) -> Options<MODELS> {
+        let options = self.parse(lexopt::Parser::from_env()).and_then(|options| match writable(&options.out) {
+            Ok(()) => Ok(options),
+            Err(error) => Err(format!("--out: nothing can be written into {}: {error}", options.out.display()).into()),
+        });
+        let options = options.unwrap_or_else(|error| {
+            eprintln!("error: {error}\n\nFor all options, try --help.");
+            exit(2)
+        });
+        if let Some(threads) = options.threads {
+            rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build_global()
+                .expect("the thread pool is set up once, before anything else uses it");
+        }
+        options
+    }
+
+    /// What the command line asks for.
+    pub fn parse(&self, mut parser: lexopt::Parser) -> Result<Options<MODELS>, lexopt::Error> {
+        let project = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut options = Options {
+            epochs: self.epochs,
+            batch_sizes: self.batch_sizes,
+            seed: 1,
+            data: project.join(self.data),
+            out: project.join("target").join(self.name),
+            threads: None,
+            limit: None,
+            checkpoint: None,
+            resume: false,
+        };
+        while let Some(argument) = parser.next()? {
+            match argument {
+                Long("epochs") => options.epochs = number("--epochs", parser.value()?, 1)?,
+                Long("batch-size") => options.batch_sizes = [number("--batch-size", parser.value()?, 1)?; MODELS],
+                Long("seed") => options.seed = number("--seed", parser.value()?, 0)?,
+                Long("threads") => options.threads = Some(number("--threads", parser.value()?, 1)?),
+                Long("limit") => options.limit = Some(number("--limit", parser.value()?, 1)?),
+                Long("data") => options.data = parser.value()?.into(),
+                Long("out") => options.out = parser.value()?.into(),
+                Long("checkpoint") if self.checkpoints => options.checkpoint = Some(parser.value()?.into()),
+                Long("resume") if self.checkpoints => options.resume = true,
+                Short('h') | Long("help") => {
+                    print!("{}", self.help());
+                    exit(0)
+                }
+                other => return Err(other.unexpected()),
+            }
+        }
+        if options.resume && options.checkpoint.is_none() {
+            return Err("--resume needs --checkpoint FILE, the file to go on from".into());
+        }
+        Ok(options)
+    }
+
+    /// What `--help` prints.
+    pub fn help(&self) -> String {
+        let Self { name, about, data, epochs, .. } = self;
+        let batch_sizes = self.batch_sizes.map(|size| size.to_string()).join(" and ");
+        let mut help = format!(
+            "\
+{about}
+
+Usage: cargo run --example {name} -- [OPTIONS]
+
+  --epochs N         passes over the training data [default: {epochs}]
+  --batch-size N     samples in a training step [default: {batch_sizes}]
+  --seed N           decides the first weights and the order of samples; one
+                     seed gives one result to the last bit [default: 1]
+  --threads N        threads to compute on; the result does not depend on it
+                     [default: all cores]
+  --data DIR         folder with the four files of MNIST or of a data set in its
+                     format, as they are or gzip-compressed
+                     [default: {data}]
+  --limit N          use only the first N training and N test samples
+                     [default: all]
+  --out DIR          folder for what the example leaves behind; made if need be
+                     [default: target/{name}]
+"
+        );
+        if self.checkpoints {
+            help += "  --checkpoint FILE  write the run into this file every 100 steps and after each
+                     epoch, so that it can go on from there [default: none]
+  --resume           go on from the file of --checkpoint, if it is there, as if
+                     the run had never stopped
+";
+        }
+        help + "  -h, --help         this text\n"
+    }
+}
+
+/// A whole number, not below `least`.
+fn number<N>(option: &str, value: OsString, least: N) -> Result<N, lexopt::Error>
+where
+    N: std::str::FromStr + PartialOrd + fmt::Display,
+{
+    let wrong = || format!("{option}: got {value:?}, expected a whole number of at least {least}");
+    let number = value.to_str().and_then(|value| value.parse().ok()).filter(|number| *number >= least);
+    number.ok_or_else(|| wrong().into())
+}
+
+/// Makes the folder if need be, and writes a file into it that is removed again.
+pub fn writable(folder: &Path) -> std::io::Result<()> {
+    fs::create_dir_all(folder)?;
+    let probe = folder.join(format!(".probe-{}", std::process::id()));
+    fs::write(&probe, [])?;
+    fs::remove_file(probe)
+}
+
+impl<const MODELS: usize> Options<MODELS> {
+    /// Training and test images, `[n, 28, 28, 1]` in 0..1, with their labels.
+    pub fn load(&self) -> plywood::Result<Mnist> {
+        let folder = &self.data;
+        let Mnist { train, test } = spinner(&format!("reading {}", folder.display()), || Mnist::load(folder))?;
+        let Some(limit) = self.limit else { return Ok(Mnist { train, test }) };
+        Ok(Mnist { train: train.head(limit)?, test: test.head(limit)? })
     }
 
     /// Trains, with checkpoints if they are asked for, and from the last one on if that is.
@@ -126,13 +191,5 @@ impl CheckpointOptions {
         }
         let (mut steps, mut epochs) = (ModelCheckpoint::new(file).every_steps(100), ModelCheckpoint::new(file));
         trainer.fit_with(data, fit, &mut [&mut steps, &mut epochs])
-    }
-}
-
-impl Deref for CheckpointOptions {
-    type Target = Options;
-
-    fn deref(&self) -> &Options {
-        &self.options
     }
 }

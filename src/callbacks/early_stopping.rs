@@ -211,6 +211,7 @@ impl<T: Scalar> Callback<T> for EarlyStopping {
             // a callback told before this one may have put another model there
             trainer.check_model()?;
             trainer.model_mut().values_mut().copy_from_slice(best);
+            trainer.restored_epoch = self.best_epoch;
         }
         Ok(())
     }

@@ -44,6 +44,7 @@ use crate::error::Result;
 use crate::model::{State, Trainer};
 use crate::progress::Progress;
 use crate::scalar::Scalar;
+use crate::terminal;
 
 pub use closures::{OnBatchEnd, OnEpochEnd, on_batch_end, on_epoch_end};
 pub use csv_log::CsvLog;
@@ -304,10 +305,29 @@ impl EpochEnd<'_> {
         self.values.iter().find(|(known, _)| *known == name).map(|&(_, value)| value)
     }
 
-    /// `epoch  3/10  0.8 s  loss 0.0687  accuracy 0.9795`
+    /// `epoch  3/10  0.8 s  loss 0.0687 (val 0.0712)  accuracy 0.9795 (val 0.9781)`, without the brackets if there is no
+    /// validation. Figures that would go beyond 80 columns are on further lines, under the first one.
     pub fn line(&self) -> String {
-        let figures: String = self.values.iter().map(|(name, value)| format!("  {name} {value:.4}")).collect();
-        format!("{}  {:.1} s{figures}", epoch_of(self.epoch, self.epochs), self.seconds)
+        let mut text = format!("{}  {:.1} s", epoch_of(self.epoch, self.epochs), self.seconds);
+        let margin = text.len();
+        let mut column = margin;
+        for (name, value) in self.values {
+            if name.strip_prefix("val_").is_some_and(|training| self.get(training).is_some()) {
+                continue; // it is behind its training figure
+            }
+            let mut figure = format!("  {name} {value:.4}");
+            if let Some(validation) = self.get(&format!("val_{name}")) {
+                figure += &format!(" (val {validation:.4})");
+            }
+            let width = figure.chars().count();
+            if column > margin && column + width > terminal::WIDTH {
+                text += &format!("\n{:margin$}", "");
+                column = margin;
+            }
+            text += &figure;
+            column += width;
+        }
+        text
     }
 }
 
@@ -391,5 +411,27 @@ mod tests {
         assert_eq!(end.line(), "epoch  3/10  0.8 s  loss 0.0687  accuracy 0.9795");
         (end.epoch, end.values) = (10, &[]);
         assert_eq!(end.line(), "epoch 10/10  0.8 s");
+    }
+
+    #[test]
+    fn the_line_of_an_epoch_fits_80_columns() {
+        let values = [("loss", 0.06873), ("accuracy", 0.97947), ("val_loss", 0.07119), ("val_accuracy", 0.97812)];
+        let end = EpochEnd { epoch: 10, epochs: 10, seconds: 123.4, values: &values };
+        assert_eq!(end.line(), "epoch 10/10  123.4 s  loss 0.0687 (val 0.0712)  accuracy 0.9795 (val 0.9781)");
+
+        let name = |i: usize| ["loss", "accuracy", "top_3_accuracy", "precision", "recall", "f1_score"][i];
+        let names: Vec<String> =
+            (0..6).map(|i| name(i).to_owned()).chain((0..6).map(|i| format!("val_{}", name(i)))).collect();
+        let values: Vec<(&str, f64)> = names.iter().map(|name| (name.as_str(), 0.98765)).collect();
+        let line = EpochEnd { values: &values, ..end }.line();
+        assert!(line.lines().all(|line| line.len() <= 80), "{line}");
+        assert!(line.lines().skip(1).all(|line| line.starts_with(&" ".repeat(22))), "{line}");
+        assert_eq!(line.matches("0.9877").count(), 12, "{line}");
+
+        // a metric whose name only looks like that of validation, and one too long for any line
+        let long = "a".repeat(90);
+        let values = [("val_of_its_own", 1.0), (&*long, 2.0)];
+        let line = EpochEnd { values: &values, ..end }.line();
+        assert_eq!(line, format!("epoch 10/10  123.4 s  val_of_its_own 1.0000\n{:20}  {long} 2.0000", ""));
     }
 }

@@ -23,7 +23,7 @@ use crate::scalar::Scalar;
 pub enum Targets<T> {
     /// The class of each sample, counted from 0.
     Classes(Array1<usize>),
-    /// Values of the shape of the model's output, `[samples, …]`.
+    /// Values of the shape of the model's output, `[samples, …]`; of a model that puts one value out, also `[samples]`.
     Values(ArrayD<T>),
 }
 
@@ -41,7 +41,7 @@ pub enum Targets<T> {
 pub enum TargetsView<'a, T> {
     /// The class of each sample, counted from 0.
     Classes(ArrayView1<'a, usize>),
-    /// Values of the shape of the model's output, `[samples, …]`.
+    /// Values of the shape of the model's output, `[samples, …]`; of a model that puts one value out, also `[samples]`.
     Values(ArrayViewD<'a, T>),
 }
 
@@ -117,6 +117,17 @@ impl<T: Scalar> Targets<T> {
         match self {
             Self::Classes(classes) => Self::Classes(split_off(classes, start)),
             Self::Values(values) => Self::Values(split_off(values, start)),
+        }
+    }
+}
+
+impl<'a, T> TargetsView<'a, T> {
+    /// The targets as losses and metrics take them, for a model with such an output: `[n]` values are a column, `[n, 1]`,
+    /// where the model puts one value out. Nothing is copied.
+    pub(crate) fn for_output(self, output: &[usize]) -> Self {
+        match self {
+            Self::Values(values) if output == [1] && values.ndim() == 1 => Self::Values(values.insert_axis(Axis(1))),
+            targets => targets,
         }
     }
 }
@@ -252,7 +263,7 @@ pub struct Dataset<T = f32> {
 
 impl<T: Scalar> Dataset<T> {
     /// Puts inputs `[samples, …]` and their targets together: class indices (`Array1<usize>` or `Array1<u8>`), or values
-    /// (`[samples, …]`, such as one-hot rows).
+    /// (`[samples, …]`, such as one-hot rows, or `[samples]` where the model puts out a single value).
     ///
     /// Arrays that are row-major in memory are taken as they are; others, such as transposed ones, are copied once.
     ///

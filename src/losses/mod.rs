@@ -99,7 +99,8 @@ pub trait Loss<T: Scalar = f32>: Debug + Send + Sync {
     /// Its name in snake case, as Keras spells it.
     fn name(&self) -> &'static str;
 
-    /// Checks the targets against the model's output shape (without the batch axis), before anything is computed.
+    /// Checks the targets against the model's output shape (without the batch axis), before anything is computed. For an
+    /// output of `[1]`, targets that the caller gave as `[n]` are `[n, 1]` here.
     ///
     /// # Errors
     ///

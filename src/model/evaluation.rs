@@ -117,9 +117,10 @@ impl<T: Scalar> Trainer<T> {
     /// # Ok::<(), plywood::Error>(())
     /// ```
     pub fn evaluate_with(&self, data: &Dataset<T>, metrics: &mut [&mut dyn Metric<T>]) -> Result<Evaluation> {
-        let targets = data.targets().view();
+        let output = self.model.output_shape();
+        let targets = data.targets().view().for_output(output);
         self.check("evaluate", data.inputs().shape(), &targets)?;
-        metrics.iter().try_for_each(|metric| metric.check(self.model.output_shape(), &targets))?;
+        metrics.iter().try_for_each(|metric| metric.check(output, &targets))?;
         check_names(metrics.iter().map(|metric| metric.name()))?;
         let (model, loss) = (&self.model, self.loss.as_ref());
         in_pool(|| evaluate_batches(model, loss, data, 0..data.len(), None, metrics))
@@ -162,7 +163,7 @@ fn evaluate_batches<T: Scalar>(
         let slice = Slice::from(range.clone());
         let x = data.inputs().slice_axis(Axis(0), slice);
         predictor.predict_stages(stages, x, output.view_mut(&mut y, batch.len()))?;
-        let targets = slice_targets(data.targets(), slice);
+        let targets = slice_targets(data.targets(), slice).for_output(model.output_shape());
         let losses = &mut losses[..batch.len()];
         loss.evaluate(LossPass {
             y: output.view(&y, batch.len()),

@@ -73,7 +73,8 @@ pub enum Verbosity {
     /// Nothing.
     #[default]
     Silent,
-    /// A line an epoch: `epoch  3/10  0.8 s  loss 0.0687  accuracy 0.9795`.
+    /// A line an epoch, as [`EpochEnd::line`](crate::callbacks::EpochEnd::line) writes it:
+    /// `epoch  3/10  0.8 s  loss 0.0687  accuracy 0.9795`.
     Lines,
     /// The same lines, and where they go to a terminal a bar until the epoch is over: batches, samples per second, loss,
     /// metrics and the time left. Without the feature `progress` only the lines.

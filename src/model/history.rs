@@ -8,6 +8,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::curve::curve;
 use crate::error::{Error, Result};
+use crate::terminal::shows_unicode;
 
 /// Loss and metrics of each epoch, by name: `loss`, `accuracy`, and `val_loss`, `val_accuracy` with validation data.
 ///
@@ -91,7 +92,8 @@ impl History {
         self.epochs.iter().map(|epoch| epoch.seconds).collect()
     }
 
-    /// A small curve of one figure for the terminal, 7 lines high, with that of the validation data if there is one.
+    /// A small curve of one figure for the terminal, 7 lines high, with that of the validation data if there is one. It is
+    /// drawn in braille where the locale is one of Unicode, otherwise in ASCII.
     ///
     /// ```
     /// use plywood::model::History;
@@ -105,7 +107,7 @@ impl History {
     pub fn curve(&self, name: &str) -> Option<String> {
         let mut lines = vec![self.get(name)?];
         lines.extend(self.get(&format!("val_{name}")));
-        Some(curve(&lines, self.epochs.first().map_or(1, |epoch| epoch.number)))
+        Some(curve(&lines, self.epochs.first().map_or(1, |epoch| epoch.number), shows_unicode()))
     }
 
     /// A table with a line an epoch: `epoch,seconds,loss,…`.

@@ -104,6 +104,7 @@ impl<T: Scalar> Trainer<T> {
         self.ensure_workspace("fit", fit.batch_size.min(samples))?;
         let running = Arc::new(());
         self.running = Arc::downgrade(&running);
+        self.restored_epoch = None;
         let trainer = AtWork(self);
         // the whole run within the thread pool: each step's tasks start without waking threads up from outside
         in_pool(|| trainer.0.run_epochs(&run, &mut callbacks))
@@ -328,6 +329,7 @@ impl<T: Scalar> Trainer<T> {
         // what is gathered leaves the trainer for as long as the step borrows it
         let mut gathered = std::mem::take(&mut self.gathered);
         let (targets, weights) = gathered.gather(run.data.targets(), run.weights.as_deref(), indices);
+        let targets = targets.for_output(self.model.output_shape());
         let regardless = run.fit.non_finite_loss == NonFiniteLoss::Ignore;
         let loss = self.step_on_workspace(indices.len(), &targets, weights, regardless);
         if !self.metrics.is_empty() {

@@ -444,6 +444,8 @@ impl<T: Scalar> Sequential<T> {
                 let input = self.input_shape();
                 let help = if shape == input {
                     "; of a single sample, insert_axis(Axis(0)) makes a batch"
+                } else if has_channels_first(shape, input) {
+                    "; these look like images with their channels first: permuted_axes([0, 2, 3, 1]) puts them last"
                 } else if shape.split_first().and_then(|(_, sample)| elements(sample)) == elements(input) {
                     "; they have as many elements: reshape them"
                 } else {
@@ -466,4 +468,9 @@ impl<T: Scalar> Sequential<T> {
     pub(crate) fn extents(&self) -> (&Extent, &Extent) {
         (&self.input, &self.output)
     }
+}
+
+/// Whether an array of inputs has the channels of its images where PyTorch has them, `[n, channels, height, width]`.
+fn has_channels_first(inputs: &[usize], input: &[usize]) -> bool {
+    matches!((inputs, input), (&[_, a, b, c], &[height, width, channels]) if [a, b, c] == [channels, height, width])
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::sequential::Sequential;
 use super::timing::{LayerTime, LayerTimes};
 use crate::scalar::Scalar;
+use crate::terminal::shows_unicode;
 
 /// A table of a model's layers, their output shapes and parameters, as Keras prints it.
 ///
@@ -17,12 +18,15 @@ use crate::scalar::Scalar;
 /// | [`activation_memory`](Self::activation_memory) | size of one sample's output |
 /// | [`times`](Self::times) | milliseconds for a batch, forward and backward |
 ///
+/// Its frame is drawn with lines where the locale is one of Unicode (`LC_ALL`, `LC_CTYPE` or `LANG` says UTF-8), otherwise in
+/// ASCII; [`ascii`](Self::ascii) chooses.
+///
 /// ```
 /// use plywood::prelude::*;
 ///
 /// let model = Sequential::input([784]).add(Dense::new(512)).add(ReLU::new()).add(Dense::new(10)).build(42)?;
-/// let text = model.summary().to_string();
-/// assert!(text.contains("│ dense_1 (Dense)"));
+/// let text = model.summary().ascii(true).to_string();
+/// assert!(text.contains("| dense_1 (Dense)"));
 /// assert!(text.ends_with(" Non-trainable params: 0 (0.00 B)\n"));
 /// println!("{}", model.summary().multiply_adds().activation_memory());
 /// # Ok::<(), plywood::Error>(())
@@ -35,6 +39,7 @@ pub struct Summary {
     multiply_adds: bool,
     activation_memory: bool,
     times: Option<LayerTimes>,
+    ascii: bool,
 }
 
 /// What there is to say of a layer.
@@ -68,7 +73,14 @@ impl Summary {
             multiply_adds: false,
             activation_memory: false,
             times: None,
+            ascii: !shows_unicode(),
         }
+    }
+
+    /// Whether to use ASCII alone. By default, the locale says.
+    pub fn ascii(mut self, ascii: bool) -> Self {
+        self.ascii = ascii;
+        self
     }
 
     /// Adds a column of the multiplications with addition that one sample's forward pass takes.
@@ -102,6 +114,11 @@ impl Summary {
         self.columns().into_iter().map(|column| (column.heading, column.right, column.cells)).collect()
     }
 
+    /// What points to the layer above.
+    fn arrow(&self) -> &'static str {
+        if self.ascii { "^" } else { "↑" }
+    }
+
     /// The columns: heading, cells, and a last cell with the sum if there is any sense in one.
     fn columns(&self) -> Vec<Column> {
         let cells = |text: &dyn Fn(&Row) -> String| self.layers.iter().map(text).collect::<Vec<_>>();
@@ -123,7 +140,7 @@ impl Summary {
             let mut column = |heading, of: fn(&LayerTime) -> Option<Duration>| {
                 let cells = times.layers.iter().map(|time| match time {
                     LayerTime::Own { .. } => of(time).map(milliseconds).unwrap_or_default(),
-                    LayerTime::Joined => "↑".to_owned(),
+                    LayerTime::Joined => self.arrow().to_owned(),
                     LayerTime::Nothing => "0".to_owned(),
                 });
                 let sum = milliseconds(times.layers.iter().filter_map(of).sum());
@@ -182,34 +199,38 @@ impl fmt::Display for Summary {
             let cells: Vec<String> = columns.iter().map(|column| line.repeat(column.width + 2)).collect();
             writeln!(f, "{left}{}{right}", cells.join(middle))
         };
+        // in ASCII, `line` for all lines of a rule
+        let frame = |line, lines| if self.ascii { ["+", line, "+", "+"] } else { lines };
         let row = |f: &mut fmt::Formatter<'_>, bar: &str, cell: &dyn Fn(&Column) -> String| {
+            let bar = if self.ascii { "|" } else { bar };
             let cells: Vec<String> = columns.iter().map(|column| column.pad(&cell(column))).collect();
             writeln!(f, "{bar} {} {bar}", cells.join(&format!(" {bar} ")))
         };
-        rule(f, ["┏", "━", "┳", "┓"])?;
+        rule(f, frame("-", ["┏", "━", "┳", "┓"]))?;
         row(f, "┃", &|column| column.heading.to_owned())?;
-        rule(f, ["┡", "━", "╇", "┩"])?;
+        rule(f, frame("=", ["┡", "━", "╇", "┩"]))?;
         for i in 0..self.layers.len() {
             if i > 0 {
-                rule(f, ["├", "─", "┼", "┤"])?;
+                rule(f, frame("-", ["├", "─", "┼", "┤"]))?;
             }
             row(f, "│", &|column| column.cells.get(i).cloned().unwrap_or_default())?;
         }
         if columns.len() > 3 {
-            rule(f, ["┢", "━", "╈", "┪"])?;
+            rule(f, frame("=", ["┢", "━", "╈", "┪"]))?;
             row(f, "┃", &|column| {
                 if column.heading == "Layer (type)" { "Sum".to_owned() } else { column.sum.clone() }
             })?;
-            rule(f, ["┗", "━", "┻", "┛"])?;
+            rule(f, frame("-", ["┗", "━", "┻", "┛"]))?;
         } else {
-            rule(f, ["└", "─", "┴", "┘"])?;
+            rule(f, frame("-", ["└", "─", "┴", "┘"]))?;
         }
         let (count, size) = (thousands(self.parameters), size(self.bytes));
         writeln!(f, " Total params: {count} ({size})")?;
         writeln!(f, " Trainable params: {count} ({size})")?;
         writeln!(f, " Non-trainable params: 0 (0.00 B)")?;
         if let Some(times) = &self.times {
-            writeln!(f, " Times: for {} samples; ↑ is computed together with the layer above", thousands(times.batch))?;
+            let (samples, arrow) = (thousands(times.batch), self.arrow());
+            writeln!(f, " Times: for {samples} samples; {arrow} is computed together with the layer above")?;
         }
         Ok(())
     }
@@ -289,7 +310,7 @@ mod tests {
  Trainable params: 407,050 (1.55 MB)
  Non-trainable params: 0 (0.00 B)
 ";
-        assert_eq!(dense().summary().to_string(), expected);
+        assert_eq!(dense().summary().ascii(false).to_string(), expected);
     }
 
     #[test]
@@ -318,7 +339,7 @@ mod tests {
  Trainable params: 93,322 (364.54 KB)
  Non-trainable params: 0 (0.00 B)
 ";
-        assert_eq!(convolutional().summary().to_string(), expected);
+        assert_eq!(convolutional().summary().ascii(false).to_string(), expected);
     }
 
     #[test]
@@ -362,6 +383,12 @@ mod tests {
  Times: for 2 samples; ↑ is computed together with the layer above
 ";
         let summary = model.summary().multiply_adds().activation_memory().times(&times);
-        assert_eq!(summary.to_string(), expected);
+        assert_eq!(summary.clone().ascii(false).to_string(), expected);
+        let plain = summary.ascii(true).to_string();
+        assert!(plain.is_ascii(), "{plain}");
+        // the same table, cell by cell
+        let lines = |text: &str| text.lines().map(|line| line.chars().count()).collect::<Vec<_>>();
+        assert_eq!(lines(&plain), lines(expected));
+        assert!(plain.contains("\n| conv2d (Conv2D)                | (None, 26, 26, 32) |     320 | "), "{plain}");
     }
 }

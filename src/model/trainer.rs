@@ -57,6 +57,8 @@ pub struct Trainer<T: Scalar = f32> {
     compiled: Compiled,
     /// The run that a checkpoint brought back, until `fit` goes on with it.
     pub(super) resumed: Option<RunState>,
+    /// The epoch of the last run whose weights a callback has brought back.
+    pub(crate) restored_epoch: Option<usize>,
     /// The call of `fit` that is at work, as long as there is one.
     pub(super) running: Weak<()>,
     /// Whether metrics have counted a part of an epoch.
@@ -96,10 +98,17 @@ impl<T: Scalar> Trainer<T> {
             epoch: 0,
             resumed: None,
             running: Weak::new(),
+            restored_epoch: None,
             in_epoch: false,
             #[cfg(feature = "safetensors")]
             requests: vec![],
         }
+    }
+
+    /// The epoch of the last run whose weights were brought back when it ended, as
+    /// [`EarlyStopping`](crate::callbacks::EarlyStopping) does; none if the weights are those after the last step.
+    pub fn restored_epoch(&self) -> Option<usize> {
+        self.restored_epoch
     }
 
     /// Adds a metric that `fit` and `evaluate` compute.
@@ -188,9 +197,10 @@ impl<T: Scalar> Trainer<T> {
         targets: impl Into<TargetsView<'t, T>>,
     ) -> Result<f64> {
         self.check_model()?;
-        let targets = targets.into();
+        let targets = targets.into().for_output(self.model.output_shape());
         let batch = self.check("train_step", x.shape(), &targets)?;
         let x = x.view().into_dyn();
+        self.restored_epoch = None;
         self.ensure_workspace("train_step", batch)?;
         in_pool(|| {
             let workspace = self.workspace.as_mut().expect("just ensured");
@@ -278,8 +288,10 @@ impl<T: Scalar> Trainer<T> {
         if samples == 0 {
             return Err(Error::Empty("the batch"));
         }
-        self.loss.check(self.model.output_shape(), targets)?;
-        self.metrics.iter().try_for_each(|metric| metric.check(self.model.output_shape(), targets))?;
+        let output = self.model.output_shape();
+        let targets = &targets.reborrow().for_output(output);
+        self.loss.check(output, targets)?;
+        self.metrics.iter().try_for_each(|metric| metric.check(output, targets))?;
         check_names(self.metrics.iter().map(|metric| metric.name()))?;
         Ok(samples)
     }

@@ -30,14 +30,17 @@ pub struct Chart {
     x_label: String,
     y_label: String,
     series: Vec<Series>,
+    /// Whether the horizontal axis is that of epochs.
+    epochs: bool,
 }
 
 #[derive(Debug, Clone, PartialEq)]
 struct Series {
+    /// In the legend, unless it is empty.
     label: String,
     color: Color,
     mark: Mark,
-    values: Vec<f64>,
+    points: Vec<(f64, f64)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +48,10 @@ enum Mark {
     Line,
     Dashed,
     Dots,
+    /// Hollow dots, through which those of another series can be seen.
+    Rings,
+    /// Many, small and translucent.
+    Cloud,
 }
 
 /// A colour that is readable on white and on black.
@@ -106,7 +113,7 @@ const LEGENDS: [(SeriesLabelPosition, Range<f64>); 3] = [
 impl Chart {
     /// A chart without any lines yet.
     pub fn new(title: impl Into<String>) -> Self {
-        Self { title: title.into(), x_label: "Epochs".to_owned(), y_label: String::new(), series: vec![] }
+        Self { title: title.into(), x_label: "Epochs".to_owned(), y_label: String::new(), series: vec![], epochs: true }
     }
 
     /// Sets what is written at the axes.
@@ -131,22 +138,38 @@ impl Chart {
     }
 
     fn add(mut self, mark: Mark, label: impl Into<String>, color: Color, values: impl Into<Vec<f64>>) -> Self {
-        self.series.push(Series { label: label.into(), color, mark, values: values.into() });
+        let points = (1..).map(f64::from).zip(values.into()).collect();
+        self.series.push(Series { label: label.into(), color, mark, points });
         self
+    }
+
+    /// A chart of predicted against true values, with the line on which they are the same.
+    pub(crate) fn predicted_against_true(title: impl Into<String>, points: Vec<(f64, f64)>) -> Self {
+        let mut chart = Self { epochs: false, ..Self::new(title).axes("true", "predicted") };
+        let cloud = Series { label: String::new(), color: Color::BLUE, mark: Mark::Cloud, points };
+        let (low, high) = range(cloud.points().map(|(x, _)| x));
+        let diagonal = if low <= high { vec![(low, low), (high, high)] } else { vec![] };
+        chart.series =
+            vec![cloud, Series { label: String::new(), color: Color::ORANGE, mark: Mark::Dashed, points: diagonal }];
+        chart
+    }
+
+    /// From the left to the right.
+    fn x_range(&self) -> Range<f64> {
+        if self.epochs {
+            return 0.5..self.last_epoch() as f64 + 0.5;
+        }
+        with_room(self.series.iter().flat_map(Series::points).map(|(x, _)| x))
     }
 
     /// From the lowest to the highest value, with some room around them.
     fn y_range(&self) -> Range<f64> {
-        let points = self.series.iter().flat_map(Series::points);
-        // half of the largest number is as good as any: twice that, the range would be infinite
-        let most = f64::MAX / 4.0;
-        let values = points.map(|(_, value)| value.clamp(-most, most));
-        let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), value| (l.min(value), h.max(value)));
-        match high - low {
-            room if room > 1e-9 * high.abs().max(low.abs()) && room > 1e-300 => low - 0.05 * room..high + 0.05 * room,
-            room if room >= 0.0 => low - (0.1 * low.abs()).max(1e-3)..low + (0.1 * low.abs()).max(1e-3),
-            _ => 0.0..1.0,
-        }
+        with_room(self.series.iter().flat_map(Series::points).map(|(_, value)| value))
+    }
+
+    /// At least 1.
+    fn last_epoch(&self) -> usize {
+        self.series.iter().map(|series| series.points.len()).max().unwrap_or(0).max(1)
     }
 
     pub(super) fn draw(
@@ -154,9 +177,12 @@ impl Chart {
         area: &DrawingArea<SVGBackend<'_>, Shift>,
         ground: Ground,
     ) -> Result<(), DrawingAreaErrorKind<std::io::Error>> {
-        let epochs = self.series.iter().map(|series| series.values.len()).max().unwrap_or(0).max(1);
-        let (x, y) = (0.5..epochs as f64 + 0.5, self.y_range());
-        let step = (y.end - y.start) / Y_LABELS as f64;
+        let epochs = self.last_epoch();
+        let (x, y) = (self.x_range(), self.y_range());
+        let step = |range: &Range<f64>| (range.end - range.start) / Y_LABELS as f64;
+        let (x_step, y_step) = (step(&x), step(&y));
+        // between two epochs there is nothing to read
+        let epoch = |x: f64| if x.fract() == 0.0 { format!("{x}") } else { String::new() };
         let mut chart = ChartBuilder::on(area)
             .margin(16)
             .caption(&self.title, ("sans-serif", 22))
@@ -167,11 +193,10 @@ impl Chart {
             .configure_mesh()
             .x_desc(&self.x_label)
             .y_desc(&self.y_label)
-            .x_labels(epochs.min(12))
+            .x_labels(if self.epochs { epochs.min(12) } else { Y_LABELS })
             .y_labels(Y_LABELS)
-            // between two epochs there is nothing to read
-            .x_label_formatter(&|x| if x.fract() == 0.0 { format!("{x}") } else { String::new() })
-            .y_label_formatter(&|y| decimal(*y, step))
+            .x_label_formatter(&|x| if self.epochs { epoch(*x) } else { decimal(*x, x_step) })
+            .y_label_formatter(&|y| decimal(*y, y_step))
             .label_style(("sans-serif", 15).into_font())
             .axis_desc_style(("sans-serif", 16).into_font())
             .bold_line_style(BLACK.mix(0.12))
@@ -182,21 +207,28 @@ impl Chart {
         for series in &self.series {
             let style = series.color.style();
             let points = series.points();
-            // a line needs two points to be seen
-            let alone = points.clone().nth(1).is_none();
-            let drawn = match if alone { Mark::Dots } else { series.mark } {
+            let mark = series.seen_as();
+            let drawn = match mark {
                 Mark::Line => chart.draw_series(LineSeries::new(points, style))?,
                 Mark::Dashed => chart.draw_series(DashedLineSeries::new(points, 6, 4, style))?,
                 Mark::Dots => chart.draw_series(points.map(|point| Circle::new(point, 4, style.filled())))?,
+                Mark::Rings => chart.draw_series(points.map(|point| Circle::new(point, 7, style)))?,
+                Mark::Cloud => {
+                    let style = ShapeStyle { color: style.color.mix(0.5), ..style }.filled();
+                    chart.draw_series(points.map(|point| Circle::new(point, 2, style)))?
+                }
             };
-            let mark = series.mark;
+            if series.label.is_empty() {
+                continue;
+            }
             drawn.label(&series.label).legend(move |(x, y)| match mark {
                 Mark::Line => PathElement::new([(x, y), (x + 24, y)], style).into_dyn(),
                 Mark::Dashed => DashedPathElement::new([(x, y), (x + 24, y)], 6, 4, style).into_dyn(),
-                Mark::Dots => Circle::new((x + 12, y), 4, style.filled()).into_dyn(),
+                Mark::Dots | Mark::Cloud => Circle::new((x + 12, y), 4, style.filled()).into_dyn(),
+                Mark::Rings => Circle::new((x + 12, y), 7, style).into_dyn(),
             });
         }
-        if !self.series.is_empty() {
+        if self.series.iter().any(|series| !series.label.is_empty()) {
             chart
                 .configure_series_labels()
                 .position(self.legend(epochs, &y))
@@ -232,7 +264,34 @@ fn decimal(value: f64, step: f64) -> String {
 impl Series {
     /// Epochs with their values, where these are finite.
     fn points(&self) -> impl Iterator<Item = (f64, f64)> + Clone {
-        (1..).map(f64::from).zip(self.values.iter().copied()).filter(|(_, value)| value.is_finite())
+        self.points.iter().copied().filter(|(x, y)| x.is_finite() && y.is_finite())
+    }
+
+    /// How it is drawn: a line needs two points to be seen.
+    fn seen_as(&self) -> Mark {
+        match self.mark {
+            Mark::Line if self.points().nth(1).is_none() => Mark::Dots,
+            // around the dot of the line that it goes with, should both have the same value
+            Mark::Dashed if self.points().nth(1).is_none() => Mark::Rings,
+            mark => mark,
+        }
+    }
+}
+
+/// The smallest and the largest of these values.
+fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
+    values.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), value| (l.min(value), h.max(value)))
+}
+
+/// From the smallest to the largest of these values, with some room around them.
+fn with_room(values: impl Iterator<Item = f64>) -> Range<f64> {
+    // half of the largest number is as good as any: twice that, the range would be infinite
+    let most = f64::MAX / 4.0;
+    let (low, high) = range(values.map(|value| value.clamp(-most, most)));
+    match high - low {
+        room if room > 1e-9 * high.abs().max(low.abs()) && room > 1e-300 => low - 0.05 * room..high + 0.05 * room,
+        room if room >= 0.0 => low - (0.1 * low.abs()).max(1e-3)..low + (0.1 * low.abs()).max(1e-3),
+        _ => 0.0..1.0,
     }
 }
 
@@ -261,5 +320,31 @@ mod tests {
         let rising = Chart::new("").line("", Color::RED, [0.0, 2.0, 3.5, 4.0]);
         assert_eq!(place(&rising), "LowerRight");
         assert_eq!(place(&rising.line("", Color::BLUE, [0.0; 4])), "MiddleRight");
+    }
+
+    #[test]
+    fn a_single_epoch_shows_both_dots() {
+        let chart = Chart::new("").line("training", Color::RED, [0.5]).dashed("validation", Color::RED, [0.5]);
+        let marks: Vec<Mark> = chart.series.iter().map(Series::seen_as).collect();
+        assert_eq!(marks, [Mark::Dots, Mark::Rings]);
+        let svg = crate::plot::Figure::from(chart).to_svg();
+        // each in the chart and in the legend, and no line
+        assert_eq!(svg.matches("<circle").count(), 4, "{svg}");
+        assert_eq!(svg.matches("fill=\"none\" stroke=\"#DC3545\"").count(), 2, "{svg}");
+        let two = Chart::new("").line("", Color::RED, [0.5, 0.4]).dashed("", Color::RED, [0.5, f64::NAN]);
+        assert_eq!(two.series.iter().map(Series::seen_as).collect::<Vec<_>>(), [Mark::Line, Mark::Rings]);
+    }
+
+    #[test]
+    fn values_are_drawn_against_values() {
+        for points in [vec![(1.0, 1.5), (-3.0, 2.0), (f64::NAN, 0.0)], vec![(2.0, 2.0)], vec![]] {
+            let finite = points.iter().filter(|(x, _)| x.is_finite()).count();
+            let chart = Chart::predicted_against_true("Price", points);
+            let (x, y) = (chart.x_range(), chart.y_range());
+            assert!(chart.series.iter().flat_map(Series::points).all(|(a, b)| x.contains(&a) && y.contains(&b)));
+            let svg = crate::plot::Figure::from(chart).to_svg();
+            let small = svg.matches(" r=\"2\"").count();
+            assert_eq!(small, finite, "{svg}");
+        }
     }
 }

@@ -236,7 +236,8 @@ mod tests {
             let chart = Chart::new("").line("training", Color::RED, values).dashed("validation", Color::BLUE, values);
             Figure::from(chart).to_svg().matches("<circle").count()
         };
-        assert_eq!([circles(&[0.5]), circles(&[0.5, f64::NAN]), circles(&[0.5, 0.25])], [2, 2, 0]);
+        // each in the chart and in the legend
+        assert_eq!([circles(&[0.5]), circles(&[0.5, f64::NAN]), circles(&[0.5, 0.25])], [4, 4, 0]);
     }
 
     #[test]

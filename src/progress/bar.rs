@@ -9,6 +9,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::callbacks::{BatchEnd, epoch_of};
 use crate::model::Trainer;
 use crate::scalar::Scalar;
+use crate::terminal::shows_unicode;
 
 /// How often it is drawn: as often as an eye can follow.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -32,7 +33,8 @@ impl Bar {
         let digits = batch.batches.to_string().len();
         let style =
             ProgressStyle::with_template(&format!("{{prefix}} {{wide_bar}} {{pos:>{digits}}}/{{len}}  {{msg}}"));
-        bar.set_style(style.expect("the template is a good one").progress_chars("━╸ "));
+        let characters = if shows_unicode() { "━╸ " } else { "=> " };
+        bar.set_style(style.expect("the template is a good one").progress_chars(characters));
         let prefix = epoch_of(batch.epoch, epochs);
         let width = usize::from(Term::stdout().size().1);
         let room = width.saturating_sub(prefix.len() + 1 + BAR + 1 + (2 * digits + 1) + 2);
@@ -70,7 +72,11 @@ impl Spinner {
         let spinner = on_terminal(ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden()));
         if let Some(spinner) = &spinner {
             let style = ProgressStyle::with_template("{spinner} {wide_msg}").expect("the template is a good one");
-            spinner.set_style(style.tick_chars("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏ "));
+            spinner.set_style(style.tick_chars(if shows_unicode() {
+                "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏ "
+            } else {
+                "|/-\\ "
+            }));
             spinner.set_message(message.to_owned());
             spinner.enable_steady_tick(INTERVAL);
         }

@@ -16,6 +16,7 @@
 
 mod bitmap;
 mod page;
+mod regression;
 
 use std::fmt::Display;
 use std::path::Path;
@@ -28,13 +29,19 @@ use crate::losses::check_class_targets;
 use crate::metrics::{ConfusionMatrix, largest};
 use crate::model::{Fit, History, Summary, Trainer, Validation, write};
 use crate::scalar::Scalar;
+use regression::Output;
 
 /// Test samples that are shown, of those that the model is wrong about.
 const SHOWN: usize = 24;
 
-/// One self-contained HTML file about a training run: summary, settings, curves, final figures, and for models that choose
-/// one of several classes the confusion matrix, precision, recall and F1 of each class, and the test samples that the model
-/// is most confidently wrong about, with the probabilities it gave.
+/// One self-contained HTML file about a training run: summary, settings, curves and figures. For models that choose one of
+/// several classes also the confusion matrix, precision, recall and F1 of each class, and the test samples that the model is
+/// most confidently wrong about, with the probabilities it gave; for models of numbers the predicted against the true ones,
+/// and the errors.
+///
+/// Figures of training and validation are those of the epoch whose weights the model has: of the last one, or of the best if
+/// [`EarlyStopping`](crate::callbacks::EarlyStopping) brought that back. Targets name classes if they are class indices, or
+/// rows of shares that add up to 1.
 ///
 /// The file needs neither network nor scripts, follows the reader's choice of light or dark, and fits a phone. Samples of
 /// shape `[height, width, 1]`, `[height, width, 3]` or a square number of features are drawn as images, from the
@@ -69,7 +76,11 @@ pub struct Report {
     history: History,
     /// Loss and metrics of the test data.
     figures: Vec<(String, f64)>,
+    /// The epoch whose weights the model has, if it is not the last one of the history.
+    epoch: Option<usize>,
     classes: Option<Classes>,
+    /// Of a model of numbers.
+    outputs: Vec<Output>,
 }
 
 /// What there is to tell of a model that chooses one of several classes.
@@ -118,9 +129,14 @@ impl Report {
         let model = trainer.model();
         let optimizer = format!("{:?}", trainer.optimizer());
         let settings = [("optimizer", optimizer), ("loss", format!("{:?}", trainer.loss()))];
-        let classes = match check_class_targets("report", model.output_shape(), &test.targets().view()) {
-            Ok(()) => Some(Classes::new(test, &model.predict(test.inputs())?)),
-            Err(_) => None,
+        let targets = test.targets().view().for_output(model.output_shape());
+        let predictions = model.predict(test.inputs())?;
+        let (classes, outputs) = match &targets {
+            _ if names_classes(model.output_shape(), &targets) => (Some(Classes::new(test, &predictions)), vec![]),
+            TargetsView::Values(values) if values.shape() == predictions.shape() => {
+                (None, regression::outputs(&predictions, values))
+            }
+            _ => (None, vec![]),
         };
         Ok(Self {
             title: title.into(),
@@ -128,8 +144,18 @@ impl Report {
             settings: settings.map(|(name, value)| (name.to_owned(), value)).into(),
             history: history.clone(),
             figures,
+            epoch: trainer.restored_epoch(),
             classes,
+            outputs,
         })
+    }
+
+    /// Says of which epoch the model's weights are, and so which figures of training and validation belong to it. Needed only
+    /// where neither the last epoch's are left nor [`EarlyStopping`](crate::callbacks::EarlyStopping) brought others back, as
+    /// after loading a checkpoint.
+    pub fn epoch(mut self, epoch: usize) -> Self {
+        self.epoch = Some(epoch);
+        self
     }
 
     /// Adds the settings of `fit`.
@@ -201,6 +227,18 @@ impl Classes {
     }
 }
 
+/// Whether the targets are classes of such an output: class indices, or rows of shares.
+fn names_classes<T: Scalar>(output: &[usize], targets: &TargetsView<'_, T>) -> bool {
+    let shares = |row: ArrayViewD<'_, T>| {
+        row.iter().all(|&share| share >= T::zero()) && (row.sum() - T::one()).abs() < T::of(1e-3)
+    };
+    let may_be = match targets {
+        TargetsView::Classes(_) => true,
+        TargetsView::Values(rows) => rows.ndim() == 2 && rows.outer_iter().all(shares),
+    };
+    may_be && check_class_targets("report", output, targets).is_ok()
+}
+
 fn class_of<T: Scalar>(targets: &TargetsView<'_, T>, index: usize) -> Option<usize> {
     match targets {
         TargetsView::Classes(classes) => Some(classes[index]),
@@ -254,6 +292,7 @@ mod tests {
     use ndarray::{Array1, Array2, array};
 
     use super::*;
+    use crate::callbacks::EarlyStopping;
     use crate::layers::Dense;
     use crate::losses::{CategoricalCrossentropy, MeanSquaredError};
     use crate::metrics::Accuracy;
@@ -310,6 +349,7 @@ mod tests {
         ] {
             assert!(html.contains(text), "{text} is not in {html}");
         }
+        assert!(html.contains("<table class=\"confusion upright\">"), "{html}");
         for text in ["<two>", "<script", "http://", "https://", "src=\"/"] {
             let html = html.replace("xmlns=\"http://www.w3.org/2000/svg\"", "");
             assert!(!html.contains(text), "{text} is in {html}");
@@ -323,17 +363,82 @@ mod tests {
 
     #[test]
     fn a_model_may_have_no_classes() {
-        let model = Sequential::input([4]).add(Dense::new(2)).build(0).unwrap();
-        let mut trainer = model.compile(SGD::new(0.1), MeanSquaredError);
-        // two values a sample could be two classes; the output of a model that keeps its images could not
-        let test = Dataset::new(Array2::<f32>::zeros((3, 4)), Array2::<f32>::zeros((3, 2))).unwrap();
-        assert!(Report::new("Numbers", &mut trainer, &History::new(), &test).unwrap().classes.is_some());
+        // two values a sample are two classes if they are shares; the output of a model that keeps its images never is
+        for (targets, classes) in [(array![[0.0, 1.0], [0.25, 0.75]], true), (array![[0.0, 1.0], [-1.0, 2.0]], false)] {
+            let model = Sequential::input([4]).add(Dense::new(2)).build(0).unwrap();
+            let mut trainer = model.compile(SGD::new(0.1), MeanSquaredError);
+            let test = Dataset::new(Array2::<f32>::ones((2, 4)), targets).unwrap();
+            let report = Report::new("Numbers", &mut trainer, &History::new(), &test).unwrap();
+            assert_eq!((report.classes.is_some(), report.outputs.len()), (classes, if classes { 0 } else { 2 }));
+            assert_eq!(report.to_html().matches("Predicted against true: output").count(), report.outputs.len());
+        }
         let model = Sequential::input([2, 2, 1]).add(crate::layers::ReLU::new()).build(0).unwrap();
         let mut trainer = model.compile(SGD::new(0.1), MeanSquaredError);
         let images = ndarray::Array4::<f32>::zeros((3, 2, 2, 1));
         let test = Dataset::new(images.clone(), images).unwrap();
         let report = Report::new("Images", &mut trainer, &history(), &test).unwrap();
         assert!(report.classes.is_none() && !report.to_html().contains("Confusion"));
+    }
+
+    #[test]
+    fn numbers_are_told_against_the_true_ones() {
+        let inputs = Array2::from_shape_fn((50, 1), |(i, _)| i as f32 / 10.0);
+        let test = Dataset::new(inputs, Array1::from_shape_fn(50, |i| i as f32 / 5.0 + 1.0)).unwrap();
+        let model = Sequential::input([1]).add(Dense::new(1)).build(0).unwrap();
+        let mut trainer = model.compile(SGD::new(0.01), MeanSquaredError);
+        trainer.model_mut().parameter_mut("dense/kernel").unwrap().fill(2.0);
+        let report = Report::new("A line", &mut trainer, &History::new(), &test).unwrap();
+        let [output] = &report.outputs[..] else { unreachable!("one output") };
+        assert_eq!(output.points.len(), 50);
+        approx::assert_relative_eq!(output.mean_absolute_error, 1.0, max_relative = 1e-6);
+        let html = report.to_html();
+        for text in ["Predicted against true", "<h2>Errors</h2>", "<td class=\"number\">1.0000</td>"] {
+            assert!(html.contains(text), "{text} is not in {html}");
+        }
+        assert!(!html.contains("Confusion"));
+    }
+
+    /// A history of four epochs, and the cards of its report.
+    fn cards(epoch: Option<usize>, trainer: &mut Trainer, history: &History) -> String {
+        let test = Dataset::new(Array2::<f32>::ones((2, 4)), array![0_usize, 1]).unwrap();
+        let mut report = Report::new("Cards", trainer, history, &test).unwrap();
+        report.epoch = epoch.or(report.epoch);
+        let html = report.to_html();
+        let (_, cards) = html.split_once("<div class=\"cards\">").unwrap();
+        cards.split_once("</div>\n</div>").unwrap().0.to_owned()
+    }
+
+    #[test]
+    fn figures_are_those_of_the_weights_that_are_left() {
+        let mut history = History::new();
+        for (epoch, loss) in [0.5, 0.25, 0.375, 0.625].into_iter().enumerate() {
+            history.push(epoch + 1, 0.5, &[("loss", loss), ("val_loss", 2.0 * loss)]);
+        }
+        let card =
+            |name: &str, value: &str| format!("<span class=\"quiet\">{name}</span><span class=\"value\">{value}<");
+        let last = cards(None, &mut mirror(), &history);
+        assert!(last.contains(&card("training loss", "0.6250")), "{last}");
+        assert!(last.contains(&card("validation loss", "1.2500")) && !last.contains("epoch 4"), "{last}");
+        let best = cards(Some(2), &mut mirror(), &history);
+        assert!(best.contains(&card("training loss, epoch 2", "0.2500")), "{best}");
+        assert!(best.contains(&card("validation loss, epoch 2", "0.5000")), "{best}");
+        assert!(best.contains(&card("weights of epoch", "2")) && best.contains(&card("epochs", "4")), "{best}");
+        assert!(!best.contains("0.6250"), "{best}");
+        let unknown = cards(Some(9), &mut mirror(), &history);
+        assert!(!unknown.contains("training loss"), "{unknown}");
+    }
+
+    #[test]
+    fn weights_that_early_stopping_brought_back_are_known() {
+        let data = Dataset::new(Array2::<f32>::eye(4), array![0_usize, 1, 2, 3]).unwrap();
+        let mut trainer = mirror();
+        let mut early = EarlyStopping::new().monitor("loss").patience(1).restore_best(true);
+        let history = trainer.fit_with(&data, &Fit::epochs(3), &mut [&mut early]).unwrap();
+        let best = early.best_epoch();
+        assert_eq!(trainer.restored_epoch(), best);
+        assert_eq!(Report::new("", &mut trainer, &history, &data).unwrap().epoch, best);
+        trainer.fit(&data, &Fit::epochs(1)).unwrap();
+        assert_eq!(trainer.restored_epoch(), None);
     }
 
     #[test]

@@ -2,13 +2,16 @@
 
 use std::fmt::{Display, Write as _};
 
-use super::{Classes, Mistake, Report};
+use super::{Classes, Mistake, Output, Report};
 use crate::metrics::ConfusionMatrix;
 use crate::model::thousands;
 use crate::plot;
 
 /// Classes up to which a confusion matrix has columns of one width, to fit a phone.
 const FEW_CLASSES: usize = 12;
+
+/// Characters of a class's name that fit above a column; longer names stand upright.
+const SHORT_NAME: usize = 2;
 
 /// Probabilities that are shown of a mistake.
 const RANKS: usize = 3;
@@ -34,6 +37,12 @@ pub(super) fn html(report: &Report) -> String {
         page += "</div>\n";
         page += &section("Most confidently wrong", &mistakes(classes));
     }
+    if !report.outputs.is_empty() {
+        page += "<div class=\"grid\">\n";
+        page += &predicted_against_true(&report.outputs);
+        page += &section("Errors", &errors(&report.outputs));
+        page += "</div>\n";
+    }
     page + "</body>\n</html>\n"
 }
 
@@ -55,17 +64,28 @@ fn cards(report: &Report) -> String {
     for (name, value) in &report.figures {
         card(&format!("test {name}"), &format_args!("{value:.4}"));
     }
+    let epochs = report.history.epochs();
+    let last = epochs.len().checked_sub(1);
+    // an epoch that the history does not have has no figures to show
+    let kept = report.epoch.map_or(last, |epoch| epochs.iter().position(|&known| known == epoch));
+    let of_epoch =
+        if kept == last { String::new() } else { kept.map_or(String::new(), |at| format!(", epoch {}", epochs[at])) };
     for name in report.history.names() {
-        if let Some(value) = report.history.last(name) {
-            let name =
-                name.strip_prefix("val_").map_or(format!("training {name}"), |name| format!("validation {name}"));
-            card(&name, &format_args!("{value:.4}"));
+        if let Some(value) = kept.and_then(|at| report.history.get(name)?.get(at).copied()) {
+            let (part, name) =
+                name.strip_prefix("val_").map_or(("training", name.as_str()), |name| ("validation", name));
+            card(&format!("{part} {name}{of_epoch}"), &format_args!("{value:.4}"));
         }
     }
     card("parameters", &thousands(report.summary.parameter_count()));
     let seconds = report.history.seconds();
     if !seconds.is_empty() {
         card("epochs", &seconds.len());
+        if kept != last
+            && let Some(epoch) = report.epoch
+        {
+            card("weights of epoch", &epoch);
+        }
         card("training time", &format_args!("{:.1} s", seconds.iter().sum::<f64>()));
     }
     cards + "</div>\n"
@@ -75,10 +95,51 @@ fn curves(report: &Report) -> String {
     if report.history.is_empty() {
         return String::new();
     }
-    let charts = plot::runs([("", &report.history)])
-        .into_charts()
-        .map(|chart| format!("<section class=\"curves\">\n{}</section>\n", plot::Figure::from(chart).to_inline_svg()));
+    let charts = plot::runs([("", &report.history)]).into_charts().map(picture);
     format!("<div class=\"grid\">\n{}</div>\n", charts.collect::<String>())
+}
+
+fn picture(chart: plot::Chart) -> String {
+    format!("<section class=\"curves\">\n{}</section>\n", plot::Figure::from(chart).to_inline_svg())
+}
+
+/// A picture of each output.
+fn predicted_against_true(outputs: &[Output]) -> String {
+    let title = |output: &Output| match outputs.len() {
+        1 => "Predicted against true".to_owned(),
+        _ => format!("Predicted against true: {}", output.name),
+    };
+    outputs
+        .iter()
+        .filter(|output| !output.points.is_empty())
+        .map(|output| picture(plot::Chart::predicted_against_true(title(output), output.points.clone())))
+        .collect()
+}
+
+fn errors(outputs: &[Output]) -> String {
+    let mut table = String::from(
+        "<div class=\"scroll\"><table>\n<thead><tr><th></th><th class=\"number\">Mean absolute</th>\
+         <th class=\"number\">Root mean square</th><th class=\"number\">R²</th><th class=\"number\">Values</th></tr></thead>\n\
+         <tbody>\n",
+    );
+    for output in outputs {
+        let r2 = output.r2.map_or("–".to_owned(), |r2| format!("{r2:.4}"));
+        table += &format!(
+            "<tr><th scope=\"row\">{}</th><td class=\"number\">{:.4}</td><td class=\"number\">{:.4}</td>\
+             <td class=\"number\">{r2}</td><td class=\"number\">{}</td></tr>\n",
+            output.name,
+            output.mean_absolute_error,
+            output.root_mean_squared_error,
+            thousands(output.values)
+        );
+    }
+    table += "</tbody></table></div>\n<p class=\"quiet\">R² is the share of the variance of the true values that the predictions \
+              explain: 1 at best.";
+    let undefined: usize = outputs.iter().map(|output| output.undefined).sum();
+    if undefined > 0 {
+        table += &format!(" {undefined} values or predictions were not finite and are left out.");
+    }
+    table + "</p>\n"
 }
 
 fn summary(report: &Report) -> String {
@@ -112,8 +173,9 @@ fn settings(report: &Report) -> String {
 fn confusion(classes: &Classes) -> String {
     let Classes { names, confusion, .. } = classes;
     let many = if names.len() > FEW_CLASSES { " many" } else { "" };
-    let mut table = format!("<div class=\"scroll\"><table class=\"confusion{many}\">\n<thead><tr><th></th>");
-    names.iter().for_each(|name| table += &format!("<th scope=\"col\">{}</th>", escaped(name)));
+    let upright = if names.iter().any(|name| name.chars().count() > SHORT_NAME) { " upright" } else { "" };
+    let mut table = format!("<div class=\"scroll\"><table class=\"confusion{many}{upright}\">\n<thead><tr><th></th>");
+    names.iter().for_each(|name| table += &format!("<th scope=\"col\"><span>{}</span></th>", escaped(name)));
     table += "</tr></thead>\n<tbody>\n";
     for (class, counts) in confusion.counts().outer_iter().enumerate() {
         table += &format!("<tr><th scope=\"row\">{}</th>", escaped(&names[class]));
