@@ -15,7 +15,7 @@ use crate::kernels::dense::DenseKernel;
 use crate::kernels::{elementwise, pooling, softmax};
 use crate::losses::{CategoricalCrossentropy, LossPass, MeanSquaredError};
 use crate::model::{Evaluation, Fit, History, Sequential, SequentialBuilder, Trainer};
-use crate::optimizers::{Adam, RMSprop, SGD, Update};
+use crate::optimizers::{Adam, RMSprop, SGD, Update, pass};
 use crate::scalar::Scalar;
 use crate::shape::Geometry;
 
@@ -138,6 +138,9 @@ compiled! {
 
     /// One step of some parameters.
     fn adam(optimizer: &Adam, piece: Update<'_, '_, Self>) = Adam::run;
+
+    /// Σ |x|.
+    fn sum_of_magnitudes(values: &[Self]) -> Self = pass::sum_of_magnitudes;
 
     /// A model of layers.
     fn build(model: SequentialBuilder<Self>, seed: u64) -> Result<Sequential<Self>> = SequentialBuilder::plan_and_draw;

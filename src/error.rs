@@ -161,6 +161,25 @@ pub enum Error {
         /// Batch of the epoch, from 1. From [`Trainer::train_step`](crate::Trainer::train_step), the step of the trainer.
         batch: usize,
     },
+    /// A step would make a parameter infinite or NaN, or what the optimizer remembers of it. Weights, optimizer and the
+    /// counter of steps are as they were before this batch.
+    #[error(
+        "the step of epoch {epoch}, batch {batch} would make {what} {value}, on a gradient of {gradient}; lower the \
+         learning rate, or look for very large numbers in the data and the weights of samples (the weights have not been \
+         changed by this batch)"
+    )]
+    NonFiniteStep {
+        /// The parameter, such as `conv2d_1/kernel`, or `RMSprop's memory of conv2d_1/kernel`.
+        what: String,
+        /// What the first of its elements that is not finite would become.
+        value: f64,
+        /// The gradient of that element.
+        gradient: f64,
+        /// Epoch, from 1.
+        epoch: usize,
+        /// Batch of the epoch, from 1. From [`Trainer::train_step`](crate::Trainer::train_step), the step of the trainer.
+        batch: usize,
+    },
     /// No parameter of that name.
     #[error("the model has no parameter {name:?}; it has {}", known.join(", "))]
     UnknownParameter {

@@ -87,9 +87,10 @@
 //! and any vector width, and a sample's prediction does not depend on the batch it came in. The promise is for one
 //! version of the crate.
 //!
-//! Threads are those of rayon: `RAYON_NUM_THREADS` sets their number, and work in a pool of your own stays in it. The
-//! environment variable `PLYWOOD_SIMD` asks for narrower vector instructions, to prove that they change nothing:
-//! `scalar` for none, `v3` for AVX2 where there is AVX-512.
+//! Threads are those of rayon: `RAYON_NUM_THREADS` sets their number, and work in a pool of your own stays in it. Any number
+//! of threads can train and predict at the same time: they share the pool step by step. The environment variable
+//! `PLYWOOD_SIMD` asks for narrower vector instructions, to prove that they change nothing: `scalar` for none, `v3` for
+//! AVX2 where there is AVX-512.
 //!
 //! # Speed
 //!

@@ -2,11 +2,14 @@
 
 mod common;
 
+use std::sync::{Arc, Mutex};
+
 use common::{bits, numbers, pool};
 use ndarray_rand::rand::{Rng, SeedableRng};
 use plywood::data::TargetsView;
 use plywood::layers::{Backward, Forward, ParameterSpec, Phase, Plan, Scratch};
 use plywood::losses::LossPass;
+use plywood::model::SequentialBuilder;
 use plywood::ndarray::{Array1, Array2, ArrayD, ArrayViewD, Axis, Zip};
 use plywood::optimizers::Update;
 use plywood::prelude::*;
@@ -466,4 +469,75 @@ fn panics_of_what_is_checked_are_silent() {
     assert!(lines.len() > 5, "{printed}");
     assert_eq!(printed.lines().filter(|line| line.contains("panicked at")).count(), 1, "{printed}");
     assert!(printed.contains("a panic of somebody else"), "{printed}");
+}
+
+/// y = x, with so many parameters that change nothing; notes whether its backward pass was asked for dx.
+#[derive(Debug, Clone)]
+struct Asked {
+    parameters: usize,
+    asked: Arc<Mutex<Vec<bool>>>,
+}
+
+impl<T: Scalar> Layer<T> for Asked {
+    fn kind(&self) -> &'static str {
+        "asked"
+    }
+
+    fn plan(&self, input: &[usize]) -> Result<Plan> {
+        let parameter = |_| ParameterSpec::new("nothing", [1], Initializer::Zeros);
+        Ok((0..self.parameters).map(parameter).fold(Plan::new(input), Plan::parameter))
+    }
+
+    fn forward(&self, mut pass: Forward<'_, T>) {
+        pass.y.assign(&pass.x);
+    }
+
+    fn backward(&self, pass: Backward<'_, T>) {
+        self.asked.lock().unwrap().push(pass.dx.is_some());
+        if self.parameters > 0 {
+            let [mut nothing] = pass.gradients.split();
+            nothing.fill(T::zero());
+        }
+        if let Some(mut dx) = pass.dx {
+            dx.assign(&pass.dy);
+        }
+    }
+}
+
+/// Before the first parameters nothing learns, and no gradient is needed.
+#[test]
+fn backward_goes_as_far_as_parameters() {
+    // how many parameters each layer has, and what each is asked in a step
+    let cases: [(&[usize], &[&[bool]]); 5] = [
+        (&[1, 0, 1], &[&[false], &[true], &[true]]),
+        (&[0, 1, 0], &[&[], &[false], &[true]]),
+        (&[0, 0, 1], &[&[], &[], &[false]]),
+        (&[1], &[&[false]]),
+        (&[0, 0], &[&[], &[]]),
+    ];
+    for (parameters, expected) in cases {
+        let layers: Vec<Asked> =
+            parameters.iter().map(|&parameters| Asked { parameters, asked: Arc::default() }).collect();
+        let model = layers.iter().fold(Sequential::input([3]), |model, layer| model.add(layer.clone()));
+        let mut trainer = model.build(1).unwrap().compile(SGD::new(0.1), MeanSquaredError);
+        trainer.train_step(&numbers(&[4, 3], 1), &numbers(&[4, 3], 2)).unwrap();
+        let asked: Vec<Vec<bool>> = layers.iter().map(|layer| layer.asked.lock().unwrap().clone()).collect();
+        assert_eq!(asked, expected, "{parameters:?} parameters");
+    }
+}
+
+/// A layer without parameters in front changes no bit of what comes after it.
+#[test]
+fn nothing_learns_otherwise_behind_a_layer_without_parameters() {
+    let (x, t) = (numbers::<f32>(&[6, 8, 8, 2], 1).mapv(f32::abs), numbers::<f32>(&[6, 3], 2));
+    let run = |model: SequentialBuilder| {
+        let model = model.add(Conv2D::new(4, 3)).add(Flatten::new()).add(Dense::new(3)).build(1).unwrap();
+        let mut trainer = model.compile(RMSprop::new(0.01), MeanSquaredError);
+        for _ in 0..3 {
+            trainer.train_step(&x, &t).unwrap();
+        }
+        bits(trainer.model().values())
+    };
+    let input = || Sequential::input([8, 8, 2]);
+    assert_eq!(run(input().add(ReLU::new())), run(input()));
 }

@@ -436,7 +436,8 @@ pub struct Backward<'a, T> {
     pub y: ArrayViewD<'a, T>,
     /// Gradient of the loss with respect to `y`. It may be used as working memory: its content is not needed afterwards.
     pub dy: ArrayViewMutD<'a, T>,
-    /// Gradient with respect to `x`, to be overwritten whole; `None` where nobody wants it, as for the first layer.
+    /// Gradient with respect to `x`, to be overwritten whole; `None` where nobody wants it, as for the first layer with
+    /// parameters. Layers before that one are not asked to go back at all.
     pub dx: Option<ArrayViewMutD<'a, T>>,
     /// The layer's parameters, as they were in the forward pass.
     pub parameters: Block<'a, T>,

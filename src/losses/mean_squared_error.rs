@@ -95,9 +95,10 @@ fn evaluate<T: Scalar>(mut rows: Rows<'_, T>, batch: usize) {
         let squares = accumulate(y, targets, |sum, y, t| (y - t).mul_add(y - t, sum));
         rows.losses[sample] = weight * (squares / T::of(y.len() as f64));
         if let Some(dy) = &mut rows.dy {
-            let scale = T::of(2.0) * weight / T::of(y.len() as f64 * batch as f64);
+            // doubling is exact, so its place changes no bits; at the weight it could overflow
+            let (two, scale) = (T::of(2.0), weight / T::of(y.len() as f64 * batch as f64));
             for ((dy, &y), &t) in dy[range].iter_mut().zip(y).zip(targets) {
-                *dy = (y - t) * scale;
+                *dy = two * (y - t) * scale;
             }
         }
     }

@@ -3,9 +3,10 @@
 use std::fmt;
 use std::ops::Range;
 
-use ndarray::{Axis, Slice};
+use ndarray::Slice;
 
 use super::gather::slice_targets;
+use super::predictor::{Inputs, Outputs, is_small_prediction};
 use super::sequential::Sequential;
 use super::state::State;
 use super::trainer::{Trainer, check_names, in_pool};
@@ -123,7 +124,7 @@ impl<T: Scalar> Trainer<T> {
         metrics.iter().try_for_each(|metric| metric.check(output, &targets))?;
         check_names(metrics.iter().map(|metric| metric.name()))?;
         let (model, loss) = (&self.model, self.loss.as_ref());
-        in_pool(|| evaluate_batches(model, loss, data, 0..data.len(), None, metrics))
+        evaluate_batches(model, loss, data, 0..data.len(), None, metrics)
     }
 
     /// With the trainer's own metrics, on data that has been checked. A weight for each sample of the data weighs the loss.
@@ -138,7 +139,7 @@ impl<T: Scalar> Trainer<T> {
         for metric in metrics {
             borrowed.push(metric.as_mut());
         }
-        in_pool(|| evaluate_batches(model, loss.as_ref(), data, samples, weights, &mut borrowed))
+        evaluate_batches(model, loss.as_ref(), data, samples, weights, &mut borrowed)
     }
 }
 
@@ -154,31 +155,35 @@ fn evaluate_batches<T: Scalar>(
     let (stages, from_logits) = computed_stages(model, loss);
     let batch_size = model.predict_batch().min(samples.len());
     let mut predictor = model.predictor(batch_size);
-    let output = model.extents().1;
+    let (input, output) = model.extents();
+    let inputs = data.inputs().as_slice().expect("a data set's inputs are contiguous");
     let (mut y, mut losses) = (vec![T::zero(); output.len(batch_size)], vec![T::zero(); batch_size]);
     metrics.iter_mut().for_each(|metric| metric.reset());
     let mut sum = 0.0;
     for batch in Batches::new(samples.len(), batch_size)? {
-        let range = samples.start + batch.start..samples.start + batch.end;
-        let slice = Slice::from(range.clone());
-        let x = data.inputs().slice_axis(Axis(0), slice);
-        predictor.predict_stages(stages, x, output.view_mut(&mut y, batch.len()))?;
-        let targets = slice_targets(data.targets(), slice).for_output(model.output_shape());
-        let losses = &mut losses[..batch.len()];
-        loss.evaluate(LossPass {
-            y: output.view(&y, batch.len()),
-            from_logits,
-            targets: targets.reborrow(),
-            weights: weights.map(|weights| &weights[range]),
-            losses: &mut *losses,
-            dy: None,
+        // nothing that is larger waits for the pool: see in_pool
+        in_pool(is_small_prediction(model, batch.len()), || {
+            let range = samples.start + batch.start..samples.start + batch.end;
+            let slice = Slice::from(range.clone());
+            let x = Inputs::Slice(&inputs[input.len(range.start)..input.len(range.end)]);
+            predictor.predict_stages(stages, batch.len(), &x, &mut Outputs::Slice(&mut y[..output.len(batch.len())]));
+            let targets = slice_targets(data.targets(), slice).for_output(model.output_shape());
+            let losses = &mut losses[..batch.len()];
+            loss.evaluate(LossPass {
+                y: output.view(&y, batch.len()),
+                from_logits,
+                targets: targets.reborrow(),
+                weights: weights.map(|weights| &weights[range]),
+                losses: &mut *losses,
+                dy: None,
+            });
+            sum += mean(losses) * batch.len() as f64;
+            if from_logits && !metrics.is_empty() {
+                finish_softmax(model, &mut y[..output.len(batch.len())]);
+            }
+            let predictions = output.view(&y, batch.len());
+            metrics.iter_mut().for_each(|metric| metric.update(predictions.view(), &targets));
         });
-        sum += mean(losses) * batch.len() as f64;
-        if from_logits && !metrics.is_empty() {
-            finish_softmax(model, &mut y[..output.len(batch.len())]);
-        }
-        let predictions = output.view(&y, batch.len());
-        metrics.iter_mut().for_each(|metric| metric.update(predictions.view(), &targets));
     }
     let metrics = metrics.iter().map(|metric| (metric.name().to_owned(), metric.value())).collect();
     Ok(Evaluation { loss: sum / samples.len() as f64, metrics })

@@ -17,7 +17,7 @@ use crate::scalar::Scalar;
 /// | [`validation_split`](Self::validation_split) | none | above 0 and below 1 | the part of the training data that is held out for that: its last samples |
 /// | [`class_weights`](Self::class_weights) | 1 | ≥ 0 | what a sample's loss is multiplied by, by its class |
 /// | [`sample_weights`](Self::sample_weights) | 1 | ≥ 0 | the same for each sample by itself |
-/// | [`non_finite_loss`](Self::non_finite_loss) | [`Error`](NonFiniteLoss::Error) | | what happens when a loss is NaN or infinite |
+/// | [`non_finite_loss`](Self::non_finite_loss) | [`Error`](NonFiniteLoss::Error) | | what happens when a loss is NaN or infinite, or a step would make a weight so |
 /// | [`stop_flag`](Self::stop_flag) | none | | ends training from outside |
 /// | [`verbosity`](Self::verbosity) | [`Silent`](Verbosity::Silent) | | what is printed |
 ///
@@ -81,7 +81,8 @@ pub enum Verbosity {
     Progress,
 }
 
-/// What `fit` does when the mean loss of a batch is NaN or infinite.
+/// What `fit` does when the mean loss of a batch is NaN or infinite, or when the step on it would make a weight so, or what
+/// the optimizer remembers of one.
 ///
 /// ```
 /// use plywood::model::NonFiniteLoss;
@@ -100,12 +101,13 @@ pub enum Verbosity {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum NonFiniteLoss {
-    /// It returns [`Error::NonFiniteLoss`](crate::Error::NonFiniteLoss), which names epoch and batch. The weights are as
-    /// they were before the batch.
+    /// It returns [`Error::NonFiniteLoss`](crate::Error::NonFiniteLoss) or
+    /// [`Error::NonFiniteStep`](crate::Error::NonFiniteStep), which name epoch and batch. Weights and optimizer are as they
+    /// were before the batch.
     #[default]
     Error,
     /// It ends training as a callback would: the epoch is completed with what was seen, and the history returned, whose
-    /// last loss is not finite. The weights are as they were before the batch.
+    /// last loss is not finite if the batch's was not. Weights and optimizer are as they were before the batch.
     #[doc(alias = "TerminateOnNaN")]
     Stop,
     /// It goes on, and takes the step: weights may become NaN. This is what Keras does.
@@ -199,7 +201,7 @@ impl<'d, T: Scalar> Fit<'d, T> {
         self
     }
 
-    /// Sets what happens when a loss is NaN or infinite.
+    /// Sets what happens when a loss is NaN or infinite, or a step would make a weight so.
     pub fn non_finite_loss(mut self, policy: NonFiniteLoss) -> Self {
         self.non_finite_loss = policy;
         self

@@ -15,6 +15,20 @@ pub(super) struct Gathered<T> {
 }
 
 impl<T: Scalar> Gathered<T> {
+    /// These targets in one piece and row-major: copied if they are not, as the loss would otherwise do in memory of its
+    /// own.
+    pub(super) fn in_one_piece<'a>(&'a mut self, targets: &'a TargetsView<'_, T>) -> TargetsView<'a, T> {
+        match targets {
+            TargetsView::Values(values) if !values.is_standard_layout() => {
+                self.values.clear();
+                self.values.extend(values.iter().copied());
+                let values = ArrayViewD::from_shape(values.raw_dim(), &self.values);
+                TargetsView::Values(values.expect("as many values as the shape has"))
+            }
+            _ => targets.reborrow(),
+        }
+    }
+
     /// The targets of the samples of these indices, and their weights if there are any.
     pub(super) fn gather(
         &mut self,

@@ -1,19 +1,30 @@
 //! Predicting without allocating.
 
+use std::ops::Range;
+
 use ndarray::{ArrayRef, ArrayViewD, ArrayViewMutD, Axis, Dimension, Slice};
 
 use super::aligned::Aligned;
 use super::sequential::Sequential;
-use super::stage::{Scratchpad, Stage};
+use super::stage::{Extent, Scratchpad, Stage};
 use super::trainer::in_pool;
 use crate::error::{Error, Result, shape_text};
 use crate::kernels::parallel::MIN_PASS;
 use crate::layers::{Forward, Phase};
 use crate::scalar::Scalar;
 
-/// Multiply-adds from which on prediction goes into the thread pool as a whole, and not pass by pass. Less would take
-/// longer to hand over than to compute.
+/// Multiply-adds from which on prediction goes into the thread pool, and not pass by pass. Less would take longer to hand
+/// over than to compute.
 const ALONE: usize = 2 * MIN_PASS;
+
+/// Multiply-adds of the batches that go into the thread pool together: a few milliseconds of one thread, beside which a
+/// hand-over costs nothing, and for which others can wait.
+const TOGETHER: usize = 1 << 28;
+
+/// Whether so many samples are predicted sooner than they could be handed over to the pool.
+pub(super) fn is_small_prediction<T: Scalar>(model: &Sequential<T>, samples: usize) -> bool {
+    model.work().saturating_mul(samples) < ALONE
+}
 
 /// A model ready to predict: parameters packed, all memory made.
 ///
@@ -30,22 +41,64 @@ const ALONE: usize = 2 * MIN_PASS;
 /// assert!((y.sum() - 1.0).abs() < 1e-6);
 /// # Ok::<(), plywood::Error>(())
 /// ```
+///
+/// Once warm it allocates nothing, whatever the number of axes, as long as `x` and `y` lie in one piece and row-major each;
+/// else only arrays of more than four axes take memory for each batch, for the views they are copied through. Layers of
+/// other crates are handed views as well, of which those of more than four axes take memory. A call from outside rayon's
+/// thread pool is handed over to it through a queue, which asks for memory once in 63 times.
 #[derive(Debug)]
 pub struct Predictor<'m, T: Scalar = f32> {
-    model: &'m Sequential<T>,
     batch: usize,
-    prepared: Vec<Aligned<T>>,
-    memory: Memory<T>,
+    computation: Computation<'m, T>,
+    /// The input of a batch that does not lie in one piece.
+    input: Aligned<T>,
+    /// The output of one, made when there is one.
+    output: Aligned<T>,
 }
 
 /// What a batch passes through.
 #[derive(Debug)]
-struct Memory<T> {
-    /// The input of a batch that does not lie in one piece.
-    input: Aligned<T>,
+struct Computation<'m, T: Scalar> {
+    model: &'m Sequential<T>,
+    prepared: Vec<Aligned<T>>,
     /// Outputs of stages, in turn.
     between: [Aligned<T>; 2],
     scratch: Scratchpad<T>,
+}
+
+/// Samples to predict from. What lies in one piece is kept as such: views of many axes take memory.
+pub(super) enum Inputs<'a, T> {
+    Slice(&'a [T]),
+    View(ArrayViewD<'a, T>),
+}
+
+/// Where predictions go.
+pub(super) enum Outputs<'a, T> {
+    Slice(&'a mut [T]),
+    View(ArrayViewMutD<'a, T>),
+}
+
+impl<'a, T: Scalar> Inputs<'a, T> {
+    pub(super) fn of<D: Dimension>(x: &'a ArrayRef<T, D>) -> Self {
+        x.as_slice().map_or_else(|| Self::View(x.view().into_dyn()), Self::Slice)
+    }
+
+    /// Copies all of them.
+    pub(super) fn copy_to(&self, extent: &Extent, samples: usize, to: &mut [T]) {
+        match self {
+            Self::Slice(x) => to[..x.len()].copy_from_slice(x),
+            Self::View(x) => extent.view_mut(to, samples).assign(x),
+        }
+    }
+}
+
+impl<'a, T: Scalar> Outputs<'a, T> {
+    fn of<D: Dimension>(y: &'a mut ArrayRef<T, D>) -> Self {
+        if y.is_standard_layout() {
+            return Self::Slice(y.as_slice_mut().expect("it lies in one piece"));
+        }
+        Self::View(y.view_mut().into_dyn())
+    }
 }
 
 /// The packed parameters of all stages.
@@ -75,13 +128,14 @@ impl<'m, T: Scalar> Predictor<'m, T> {
             let outputs = between.iter().skip(parity).step_by(2);
             outputs.map(|stage| stage.output.len(batch)).max().unwrap_or(0)
         };
-        let memory = Memory {
-            input: Aligned::new(model.extents().0.len(batch)),
+        let computation = Computation {
+            model,
+            prepared,
             between: [Aligned::new(widest(1)), Aligned::new(widest(0))],
             scratch: Scratchpad::for_stages(stages, batch, Phase::Inference)
                 .expect("scratch is no larger than what it is used for, and the batch has been limited"),
         };
-        Self { model, batch, prepared, memory }
+        Self { batch, computation, input: Aligned::new(model.extents().0.len(batch)), output: Aligned::default() }
     }
 
     /// Writes into `y` `[n, …]` what the model makes of `x` `[n, …]`, as many samples at a time as it was made for.
@@ -95,14 +149,9 @@ impl<'m, T: Scalar> Predictor<'m, T> {
         x: &ArrayRef<T, D>,
         y: &mut ArrayRef<T, E>,
     ) -> Result<()> {
-        self.predict_stages(self.model.stages().len(), x.view().into_dyn(), y.view_mut().into_dyn())
-    }
-
-    /// The output of the first `count` stages only, which has as many elements as the model's: what comes before a final
-    /// Softmax.
-    pub(crate) fn predict_stages(&mut self, count: usize, x: ArrayViewD<'_, T>, y: ArrayViewMutD<'_, T>) -> Result<()> {
-        let samples = self.model.check_input("predict", x.shape())?;
-        let (_, output) = self.model.extents();
+        let model = self.computation.model;
+        let samples = model.check_input("predict", x.shape())?;
+        let (_, output) = model.extents();
         if y.shape().get(1..) != Some(output.sample()) {
             return Err(Error::ArrayShape {
                 what: "the array for predictions",
@@ -113,68 +162,61 @@ impl<'m, T: Scalar> Predictor<'m, T> {
         if y.shape()[0] != samples {
             return Err(Error::LengthMismatch { inputs: samples, what: "rows for predictions", targets: y.shape()[0] });
         }
-        let work = self.model.layers().iter().fold(0, |sum: usize, layer| sum.saturating_add(layer.multiply_adds()));
-        if work.saturating_mul(samples) < ALONE {
-            self.predict_batches(count, x, y);
-        } else {
-            in_pool(|| self.predict_batches(count, x, y));
-        }
+        self.predict_stages(model.stages().len(), samples, &Inputs::of(x), &mut Outputs::of(y));
         Ok(())
     }
 
-    /// All samples of arrays that have been checked.
-    fn predict_batches(&mut self, count: usize, x: ArrayViewD<'_, T>, mut y: ArrayViewMutD<'_, T>) {
-        let (input, output) = self.model.extents();
-        // a layer may panic: nothing is taken out of the predictor that would be missing then
-        let Memory { input: copy, between, scratch } = &mut self.memory;
-        let mut stages = Stages { model: self.model, count, prepared: &self.prepared, between, scratch };
-        let samples = x.shape()[0];
-        for first in (0..samples).step_by(self.batch) {
-            let batch = self.batch.min(samples - first);
-            let slice = Slice::from(first..first + batch);
-            let x = x.slice_axis(Axis(0), slice);
-            let mut y = y.slice_axis_mut(Axis(0), slice);
-            let x = match x.to_slice() {
-                Some(x) => x,
-                None => {
-                    input.view_mut(copy.as_mut_slice(), batch).assign(&x);
-                    &copy.as_slice()[..input.len(batch)]
+    /// The output of the first `count` stages only, which has as many elements as the model's: what comes before a final
+    /// Softmax. The arrays have been checked.
+    pub(super) fn predict_stages(&mut self, count: usize, samples: usize, x: &Inputs<'_, T>, y: &mut Outputs<'_, T>) {
+        let small = is_small_prediction(self.computation.model, samples);
+        let together = (TOGETHER / self.computation.model.work().max(1) / self.batch).max(1) * self.batch;
+        for first in (0..samples).step_by(together) {
+            in_pool(small, || self.predict_batches(count, first..(first + together).min(samples), x, y));
+        }
+    }
+
+    /// Some of the samples.
+    fn predict_batches(&mut self, count: usize, samples: Range<usize>, x: &Inputs<'_, T>, y: &mut Outputs<'_, T>) {
+        let (input, output) = self.computation.model.extents();
+        for first in samples.clone().step_by(self.batch) {
+            let last = (first + self.batch).min(samples.end);
+            let (batch, slice) = (last - first, Slice::from(first..last));
+            let x = match x {
+                Inputs::Slice(x) => &x[input.len(first)..input.len(last)],
+                Inputs::View(x) => {
+                    input.view_mut(self.input.as_mut_slice(), batch).assign(&x.slice_axis(Axis(0), slice));
+                    &self.input.as_slice()[..input.len(batch)]
                 }
             };
-            match y.as_slice_mut() {
-                Some(y) => stages.run(batch, x, y),
-                None => {
+            match y {
+                Outputs::Slice(y) => self.computation.run(count, batch, x, &mut y[output.len(first)..output.len(last)]),
+                Outputs::View(y) => {
                     // only a caller with an output that does not lie in one piece pays for a copy of it
-                    let mut whole = vec![T::zero(); output.len(batch)];
-                    stages.run(batch, x, &mut whole);
-                    y.assign(&output.view(&whole, batch));
+                    if self.output.as_slice().is_empty() {
+                        self.output = Aligned::new(output.len(self.batch));
+                    }
+                    let whole = &mut self.output.as_mut_slice()[..output.len(batch)];
+                    self.computation.run(count, batch, x, whole);
+                    y.slice_axis_mut(Axis(0), slice).assign(&output.view(whole, batch));
                 }
             }
         }
     }
 }
 
-/// The first stages of a model, with the memory they use.
-struct Stages<'a, T: Scalar> {
-    model: &'a Sequential<T>,
-    count: usize,
-    prepared: &'a [Aligned<T>],
-    between: &'a mut [Aligned<T>; 2],
-    scratch: &'a mut Scratchpad<T>,
-}
-
-impl<T: Scalar> Stages<'_, T> {
+impl<T: Scalar> Computation<'_, T> {
     /// One batch.
-    fn run(&mut self, batch: usize, x: &[T], y: &mut [T]) {
-        let Self { model, count, prepared, between: [from, to], scratch } = self;
-        let stages = &model.stages()[..*count];
+    fn run(&mut self, count: usize, batch: usize, x: &[T], y: &mut [T]) {
+        let Self { model, prepared, between: [from, to], scratch } = self;
+        let stages = &model.stages()[..count];
         let (mut from, mut to) = (from, to);
         if stages.is_empty() {
             y.copy_from_slice(x);
         }
-        for (i, (stage, prepared)) in stages.iter().zip(*prepared).enumerate() {
+        for (i, (stage, prepared)) in stages.iter().zip(&*prepared).enumerate() {
             let x = if i == 0 { x } else { from.as_slice() };
-            let y = if i + 1 == stages.len() { &mut *y } else { to.as_mut_slice() };
+            let y = if i + 1 == count { &mut *y } else { to.as_mut_slice() };
             stage.layer.forward(Forward {
                 x: stage.input.view(x, batch),
                 y: stage.output.view_mut(y, batch),

@@ -10,7 +10,7 @@ use super::history::History;
 #[cfg(feature = "safetensors")]
 use super::position::Snapshot;
 use super::position::{Epochs, Position, RunState};
-use super::trainer::{Trainer, in_pool};
+use super::trainer::{Refusal, Trainer, in_pool};
 use crate::callbacks::{BatchEnd, Callback, Callbacks, Control, EpochEnd, TrainBegin};
 use crate::data::{Batches, Dataset, Targets, epoch_order, validation_start};
 use crate::error::{Error, Result};
@@ -48,6 +48,10 @@ impl<T: Scalar> Drop for AtWork<'_, T> {
 
 impl<T: Scalar> Trainer<T> {
     /// Trains on all samples as often as asked, and tells how it went.
+    ///
+    /// Each step is handed over to rayon's thread pool by itself, so other threads can predict and train at the same time.
+    /// Callbacks run on the thread that calls. Called on a thread of a pool, it stays in that pool, and keeps that thread
+    /// until it returns.
     ///
     /// # Errors
     ///
@@ -106,8 +110,7 @@ impl<T: Scalar> Trainer<T> {
         self.running = Arc::downgrade(&running);
         self.restored_epoch = None;
         let trainer = AtWork(self);
-        // the whole run within the thread pool: each step's tasks start without waking threads up from outside
-        in_pool(|| trainer.0.run_epochs(&run, &mut callbacks))
+        trainer.0.run_epochs(&run, &mut callbacks)
     }
 
     /// Whether the run that a checkpoint brought back, if there is one, can go on like this.
@@ -257,9 +260,12 @@ impl<T: Scalar> Trainer<T> {
             let indices = &order[range];
             // a callback may have changed the learning rate
             self.optimizer().check()?;
-            let loss = self.step_on_samples(run, indices);
-            if !loss.is_finite() && run.fit.non_finite_loss == NonFiniteLoss::Error {
-                return Err(Error::NonFiniteLoss { loss, epoch, batch: batch + 1 });
+            let (loss, refusal) = in_pool(self.is_small_step(indices.len()), || self.step_on_samples(run, indices));
+            let refused = refusal.is_some();
+            if let Some(refusal) = refusal
+                && run.fit.non_finite_loss == NonFiniteLoss::Error
+            {
+                return Err(refusal.at(epoch, batch + 1));
             }
             position.batch = batch + 1;
             position.loss_sum += loss * indices.len() as f64;
@@ -267,7 +273,7 @@ impl<T: Scalar> Trainer<T> {
             let (samples, mean_loss) = (position.seen, position.loss_sum / position.seen as f64);
             let end = BatchEnd { epoch, batch: batch + 1, batches: count, samples, loss, mean_loss };
             let told = self.tell(callbacks, |callback, trainer| callback.batch_end(trainer, &end))?;
-            position.stopped = !loss.is_finite() && run.fit.non_finite_loss == NonFiniteLoss::Stop;
+            position.stopped = refused;
             self.write_requested(run, position, callbacks, None)?;
             let flagged = run.fit.stop_flag.as_ref().is_some_and(|flag| flag.load(Ordering::Relaxed));
             if told == Control::Stop || position.stopped || flagged {
@@ -320,8 +326,9 @@ impl<T: Scalar> Trainer<T> {
         Ok(())
     }
 
-    /// One step on these samples of data that has been checked; returns the loss.
-    fn step_on_samples(&mut self, run: &Run<'_, T>, indices: &[usize]) -> f64 {
+    /// One step on these samples of data that has been checked; returns the loss, and why the step was not taken if it was
+    /// not.
+    fn step_on_samples(&mut self, run: &Run<'_, T>, indices: &[usize]) -> (f64, Option<Refusal>) {
         let workspace = self.workspace.as_mut().expect("made before the first epoch");
         let inputs = run.data.inputs().as_slice().expect("a data set's inputs are contiguous");
         gather_inputs(inputs, inputs.len() / run.data.len(), indices, workspace.input_mut());
@@ -331,14 +338,14 @@ impl<T: Scalar> Trainer<T> {
         let (targets, weights) = gathered.gather(run.data.targets(), run.weights.as_deref(), indices);
         let targets = targets.for_output(self.model.output_shape());
         let regardless = run.fit.non_finite_loss == NonFiniteLoss::Ignore;
-        let loss = self.step_on_workspace(indices.len(), &targets, weights, regardless);
+        let outcome = self.step_on_workspace(indices.len(), &targets, weights, regardless);
         if !self.metrics.is_empty() {
             let workspace = self.workspace.as_mut().expect("just used");
             let predictions = workspace.predictions(&self.model, indices.len());
             self.metrics.iter_mut().for_each(|metric| metric.update(predictions.view(), &targets));
         }
         self.gathered = gathered;
-        loss
+        outcome
     }
 }
 
@@ -379,6 +386,9 @@ fn weights<T: Scalar>(data: &Dataset<T>, fit: &Fit<'_, T>, output: &[usize]) -> 
     };
     if let Some(own) = fit.sample_weights {
         weights.iter_mut().zip(own).for_each(|(weight, &own)| *weight *= own);
+        if let Some(weight) = weights.iter().find(|weight| !weight.is_finite()) {
+            return Err(invalid("class_weights", &format!("{weight} where multiplied by a sample's own weight")));
+        }
     }
     Ok(Some(weights))
 }

@@ -429,6 +429,12 @@ impl<T: Scalar> Sequential<T> {
         self.samples_within(1 << 24).min(256)
     }
 
+    /// Multiply-adds of one sample's forward pass, and elements it writes.
+    pub(crate) fn work(&self) -> usize {
+        let outputs = self.stages.iter().map(|stage| stage.output.len(1));
+        self.layers.iter().map(|layer| layer.multiply_adds).chain(outputs).fold(0, usize::saturating_add)
+    }
+
     /// How many samples no array between layers has more than so many elements for; at least 1.
     fn samples_within(&self, most: usize) -> usize {
         let outputs = self.stages.iter().map(|stage| stage.output.len(1));

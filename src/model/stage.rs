@@ -7,7 +7,7 @@ use ndarray::{ArrayViewD, ArrayViewMutD, IxDyn};
 
 use super::aligned::{Aligned, zeros};
 use crate::error::{Error, Result, shape_text};
-use crate::layers::{Layer, ParameterSpec, Phase, Plan, Scratch, ScratchMut, Softmax};
+use crate::layers::{Layer, ParameterSpec, Phase, Plan, ReLU, Scratch, ScratchMut, Softmax};
 use crate::scalar::Scalar;
 
 /// One step of the computation: a layer, or several joined.
@@ -31,6 +31,14 @@ pub(crate) struct Extent {
 impl Extent {
     pub(crate) fn new(sample: &[usize]) -> Self {
         Self { shape: IxDyn(&[&[1], sample].concat()), sample: sample.iter().product() }
+    }
+
+    /// Samples of at most two axes, the last of which is the same.
+    fn collapsed(&self) -> Self {
+        match self.sample() {
+            [before @ .., last] if before.len() > 1 => Self::new(&[before.iter().product(), *last]),
+            _ => self.clone(),
+        }
     }
 
     /// Shape of one sample.
@@ -86,7 +94,17 @@ impl<T: Scalar> Stage<T> {
                 input = plan.output;
             }
         }
+        stages.iter_mut().for_each(Self::collapse);
         Ok(stages)
+    }
+
+    /// Gives samples of many axes fewer where the layer only looks at the last: each view of more than four axes takes
+    /// memory.
+    fn collapse(&mut self) {
+        let layer: &dyn Any = self.layer.as_ref();
+        if layer.is::<ReLU>() || layer.is::<Softmax>() {
+            (self.input, self.output) = (self.input.collapsed(), self.output.collapsed());
+        }
     }
 
     /// Whether one sample can be computed in the memory there is.

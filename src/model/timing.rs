@@ -49,7 +49,8 @@ pub enum LayerTime {
     Own {
         /// From input to output.
         forward: Duration,
-        /// From the output's gradient to those of the parameters and, but for the first layer, of the input.
+        /// From the output's gradient to those of the parameters and, but for the first layer with parameters, of the input.
+        /// Layers before that one have nothing to do.
         backward: Duration,
     },
     /// It was computed together with the layer before it, which has the time of both.

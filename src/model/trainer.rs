@@ -9,15 +9,17 @@ use super::parameters::Layout;
 use super::position::RunState;
 #[cfg(feature = "safetensors")]
 use super::position::{CheckpointRequest, Snapshot};
+use super::predictor::Inputs;
 use super::sequential::Sequential;
 #[cfg(feature = "safetensors")]
 use super::state::State;
 use super::workspace::Workspace;
 use crate::data::TargetsView;
 use crate::error::{Error, Result};
+use crate::kernels::parallel::{MIN_ELEMENTS, MIN_PASS};
 use crate::losses::Loss;
 use crate::metrics::Metric;
-use crate::optimizers::{MAX_SLOTS, Optimizer, step as optimizer_pass};
+use crate::optimizers::{MAX_SLOTS, NonFinite, Optimizer, PIECE, Steps};
 use crate::scalar::Scalar;
 
 /// A model with everything that only training needs: optimizer and its slots, loss, metrics, counters, working memory.
@@ -50,6 +52,7 @@ pub struct Trainer<T: Scalar = f32> {
     /// Gradients in the layout of the parameters.
     gradients: Vec<T>,
     slots: Vec<Vec<T>>,
+    steps: Steps<T>,
     pub(super) workspace: Option<Workspace<T>>,
     pub(super) gathered: Gathered<T>,
     step: u64,
@@ -81,6 +84,7 @@ impl<T: Scalar> Trainer<T> {
         let parameters = model.parameter_count();
         Self {
             slots: vec![vec![T::zero(); parameters]; optimizer.slots().min(MAX_SLOTS)],
+            steps: Steps::default(),
             gradients: vec![T::zero(); parameters],
             compiled: Compiled {
                 identity: model.identity().clone(),
@@ -125,6 +129,7 @@ impl<T: Scalar> Trainer<T> {
     /// The model as it is now, to change its parameters, or to put a copy or another model of the same architecture in its
     /// place; with one of other shapes, the next step is an error.
     pub fn model_mut(&mut self) -> &mut Sequential<T> {
+        self.steps.forget();
         &mut self.model
     }
 
@@ -164,7 +169,7 @@ impl<T: Scalar> Trainer<T> {
         self.epoch
     }
 
-    /// The gradients of the last step, in the layout of the model's parameters.
+    /// The gradients of the last step, or of one that was refused after them, in the layout of the model's parameters.
     pub fn gradients(&self) -> &[T] {
         &self.gradients
     }
@@ -172,11 +177,17 @@ impl<T: Scalar> Trainer<T> {
     /// One step on a batch of inputs `[n, …]`: forward, loss, backward, update. Returns the batch's mean loss, computed
     /// before the update. For who writes the loop by hand; [`fit`](Self::fit) does the same.
     ///
+    /// A warm step allocates nothing, however many axes `x` has, as long as it lies in one piece and row-major. What may
+    /// still ask for memory: views of arrays of more than four axes, which are those of targets and outputs of such
+    /// samples, of an `x` that does not lie in one piece, and what layers of other crates are handed; and, in a call from
+    /// outside rayon's thread pool, the queue through which it is handed over, once in 63 times.
+    ///
     /// # Errors
     ///
     /// [`Error::ArrayShape`], [`Error::LengthMismatch`], [`Error::Targets`], [`Error::LabelOutOfRange`],
     /// [`Error::Empty`] if the batch does not fit the model, [`Error::InvalidParameter`] if a setting of optimizer or loss
-    /// is out of range, [`Error::NonFiniteLoss`] if the loss is not a number. No parameter has changed then.
+    /// is out of range, [`Error::NonFiniteLoss`] if the loss is not finite, [`Error::NonFiniteStep`] if a parameter or what
+    /// the optimizer remembers would not be. Nothing of that has changed then.
     ///
     /// ```
     /// use plywood::ndarray::array;
@@ -199,39 +210,64 @@ impl<T: Scalar> Trainer<T> {
         self.check_model()?;
         let targets = targets.into().for_output(self.model.output_shape());
         let batch = self.check("train_step", x.shape(), &targets)?;
-        let x = x.view().into_dyn();
+        let x = Inputs::of(x);
         self.restored_epoch = None;
         self.ensure_workspace("train_step", batch)?;
-        in_pool(|| {
+        // what is gathered leaves the trainer for as long as the step borrows it
+        let mut gathered = std::mem::take(&mut self.gathered);
+        let targets = gathered.in_one_piece(&targets);
+        let (loss, refusal) = in_pool(self.is_small_step(batch), || {
             let workspace = self.workspace.as_mut().expect("just ensured");
-            self.model.extents().0.view_mut(workspace.input_mut(), batch).assign(&x);
-            match self.step_on_workspace(batch, &targets, None, false) {
-                loss if loss.is_finite() => Ok(loss),
-                // who writes the loop has no epochs that are known here: all steps are one
-                loss => Err(Error::NonFiniteLoss { loss, epoch: self.epoch + 1, batch: self.step as usize + 1 }),
-            }
-        })
+            x.copy_to(self.model.extents().0, batch, workspace.input_mut());
+            self.step_on_workspace(batch, &targets, None, false)
+        });
+        self.gathered = gathered;
+        // who writes the loop has no epochs that are known here: all steps are one
+        let at = |refusal: Refusal| refusal.at(self.epoch + 1, self.step as usize + 1);
+        refusal.map(at).map_or(Ok(loss), Err)
     }
 
-    /// One step on inputs that lie in the workspace; returns the loss. Where it is not finite, the step is only taken if
-    /// `regardless`.
+    /// Whether a step on so many samples is over sooner than it could be handed over to the pool: nothing in it is cut into
+    /// tasks.
+    pub(super) fn is_small_step(&self, batch: usize) -> bool {
+        let most = if self.model.parameter_count() <= PIECE { MIN_PASS } else { 0 };
+        self.model.work().saturating_mul(batch) < most && self.model.extents().0.len(batch) < MIN_ELEMENTS
+    }
+
+    /// One step on inputs that lie in the workspace; returns the loss, and why the step was not taken if it was not. It is
+    /// taken in any case if `regardless`.
     pub(super) fn step_on_workspace(
         &mut self,
         batch: usize,
         targets: &TargetsView<'_, T>,
         weights: Option<&[T]>,
         regardless: bool,
-    ) -> f64 {
-        let Self { model, optimizer, loss, gradients, slots, workspace, step, .. } = self;
+    ) -> (f64, Option<Refusal>) {
+        let Self { model, optimizer, loss, gradients, slots, steps, workspace, step, .. } = self;
         let workspace = workspace.as_mut().expect("made before the first step");
         workspace.forward(model, batch, *step);
         let value = workspace.loss(model, loss.as_ref(), batch, targets, weights);
-        if value.is_finite() || regardless {
-            workspace.backward(model, batch, gradients);
-            *step += 1;
-            optimizer_pass(optimizer.as_ref(), *step, model.values_mut(), gradients, slots);
+        if !value.is_finite() && !regardless {
+            return (value, Some(Refusal::Loss(value)));
         }
-        value
+        workspace.backward(model, batch, gradients);
+        match steps.take(optimizer.as_ref(), *step + 1, model.values_mut(), gradients, slots, regardless) {
+            Ok(()) => *step += 1,
+            Err(element) => return (value, Some(self.refuse_step(element))),
+        }
+        (value, None)
+    }
+
+    /// Why a step is not taken that leads to this element.
+    fn refuse_step(&self, NonFinite { index, slot, value }: NonFinite<T>) -> Refusal {
+        let entries = self.model.layout().entries();
+        let name = entries.iter().find(|entry| entry.range().contains(&index)).expect("the entries are all").name();
+        let what = match slot {
+            None => name.to_owned(),
+            Some(_) => format!("{}'s memory of {name}", self.optimizer.name()),
+        };
+        let as_f64 = |value: T| value.to_f64().expect("f32 and f64 are f64s");
+        Refusal::Step { what, value: as_f64(value), gradient: as_f64(self.gradients[index]) }
     }
 
     /// Whether `fit` is at work, so that callbacks are told.
@@ -305,6 +341,25 @@ impl<T: Scalar> Trainer<T> {
     }
 }
 
+/// Why a step is not taken.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// The loss is not finite.
+    Loss(f64),
+    /// What the step leads to is not.
+    Step { what: String, value: f64, gradient: f64 },
+}
+
+impl Refusal {
+    /// The error that it is in this epoch and batch, both from 1.
+    pub(super) fn at(self, epoch: usize, batch: usize) -> Error {
+        match self {
+            Self::Loss(loss) => Error::NonFiniteLoss { loss, epoch, batch },
+            Self::Step { what, value, gradient } => Error::NonFiniteStep { what, value, gradient, epoch, batch },
+        }
+    }
+}
+
 /// The working memory of a batch, or an error where there is none.
 fn workspace<T: Scalar>(model: &Sequential<T>, loss: &dyn Loss<T>, owner: &str, batch: usize) -> Result<Workspace<T>> {
     let too_large = || Error::TooLarge { owner: owner.to_owned(), what: "the working memory of a batch" };
@@ -360,14 +415,18 @@ impl<T: Scalar> Trainer<T> {
 
     /// Becomes what a checkpoint says, all of which has been checked.
     pub(crate) fn restore(&mut self, values: Vec<T>, slots: Vec<Vec<T>>, snapshot: Snapshot) {
-        self.model.values_mut().copy_from_slice(&values);
+        self.model_mut().values_mut().copy_from_slice(&values);
         self.slots = slots;
         self.optimizer.set_learning_rate(snapshot.learning_rate);
         (self.step, self.epoch, self.resumed) = (snapshot.step, snapshot.epoch, snapshot.run);
     }
 }
 
-/// Runs work on a thread of rayon's pool, this one if it is one.
-pub(super) fn in_pool<R: Send>(work: impl FnOnce() -> R + Send) -> R {
-    rayon::scope(|_| work())
+/// Runs work on a thread of rayon's pool, this one if it is one: the tasks it is cut into then start without waking threads
+/// up from outside, which takes some 20 µs each. Small work stays on this thread in any case.
+///
+/// It is a step or so at a time that is handed over, never a whole run: whoever else uses the pool waits for it, and a
+/// thread of the pool that waits for a task of its own may take it on in the meantime.
+pub(super) fn in_pool<R: Send>(small: bool, work: impl FnOnce() -> R + Send) -> R {
+    if small { work() } else { rayon::scope(|_| work()) }
 }

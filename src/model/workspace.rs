@@ -18,6 +18,8 @@ pub(crate) struct Workspace<T: Scalar> {
     batch: usize,
     /// Stages that are computed: without a final Softmax that the loss takes over.
     stages: usize,
+    /// The first stage with parameters; those before it are not gone back through.
+    first_to_learn: usize,
     from_logits: bool,
     /// The input, then each stage's output.
     activations: Vec<Aligned<T>>,
@@ -52,9 +54,11 @@ impl<T: Scalar> Workspace<T> {
         let outputs = stages.iter().map(|stage| stage.output.len(batch));
         // the gradient of the last output is written by the loss even where there is no stage at all
         let widest = outputs.clone().max().unwrap_or(0).max(output.len(batch));
+        let learns = |stage: &Stage<T>| !model.layout().layer(stage.owner).1.is_empty();
         Some(Self {
             batch,
             stages: count,
+            first_to_learn: stages.iter().position(learns).unwrap_or(count),
             from_logits,
             // before the scratch, whose size is asked for only where so many samples can be
             activations: std::iter::once(input.len(batch))
@@ -148,15 +152,19 @@ impl<T: Scalar> Workspace<T> {
         }
     }
 
-    /// One stage of the backward pass, which leaves the gradient for the one before it where that looks for it.
+    /// One stage of the backward pass, which leaves the gradient for the one before it where that looks for it. Nothing is
+    /// done where no parameter waits for it.
     pub(crate) fn backward_stage(&mut self, model: &Sequential<T>, i: usize, batch: usize, gradients: &mut [T]) {
+        if i < self.first_to_learn {
+            return;
+        }
         let stage = &model.stages()[i];
         let [dy, dx] = &mut self.gradients;
         stage.layer.backward(Backward {
             x: stage.input.view(self.activations[i].as_slice(), batch),
             y: stage.output.view(self.activations[i + 1].as_slice(), batch),
             dy: stage.output.view_mut(dy.as_mut_slice(), batch),
-            dx: (i > 0).then(|| stage.input.view_mut(dx.as_mut_slice(), batch)),
+            dx: (i > self.first_to_learn).then(|| stage.input.view_mut(dx.as_mut_slice(), batch)),
             parameters: model.layout().block(stage.owner, model.values()),
             gradients: model.layout().block_mut(stage.owner, gradients),
             scratch: self.scratch[i].as_mut(),

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::settings::{Convention, WeightDecay, check_fraction, check_non_negative};
-use super::{Optimizer, Update};
+use super::settings::{Convention, WeightDecay, as_f64, check_fraction, check_non_negative, reached};
+use super::{Magnitudes, Optimizer, Update};
 use crate::error::Result;
 use crate::kernels::dispatch::vectorized;
 use crate::scalar::Scalar;
@@ -179,6 +179,26 @@ impl<T: Scalar> Optimizer<T> for Adam {
 
     fn set_learning_rate(&mut self, learning_rate: f64) {
         self.learning_rate = learning_rate;
+    }
+
+    fn reach(&self, step: u64, now: &Magnitudes) -> Option<Magnitudes> {
+        let rule = Rule::<T>::new(self, step);
+        let (w, g) = rule.decay.reach(now.parameters, now.gradients);
+        if now.below_zero[1] {
+            return None;
+        }
+        let [m, v, largest, _] = now.slots;
+        let (difference, square) = (g + m, g * g + v);
+        let m = m + difference * as_f64(rule.one_minus_beta_1);
+        let v = v + square * as_f64(rule.one_minus_beta_2);
+        // √v is never below zero, so ε is the least that is divided by; if it is 0, nothing is known
+        let push = m * as_f64(rule.rate);
+        let passed = [difference, square, push];
+        let w = w + push / as_f64(rule.epsilon);
+        match self.amsgrad {
+            false => reached::<T>(w, &[(m, true), (v, false)], &passed),
+            true => reached::<T>(w, &[(m, true), (v, false), (v.max(largest), false)], &passed),
+        }
     }
 
     fn update(&self, piece: Update<'_, '_, T>) {

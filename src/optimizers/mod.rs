@@ -32,7 +32,7 @@ use crate::error::Result;
 use crate::scalar::Scalar;
 
 pub use adam::Adam;
-pub(crate) use pass::step;
+pub(crate) use pass::{NonFinite, PIECE, Steps, step};
 pub use rmsprop::RMSprop;
 #[cfg(test)]
 pub(crate) use settings::check_non_negative;
@@ -45,6 +45,9 @@ pub use sgd::SGD;
 /// so an update is elementwise: parameter i may depend on gradient i and on element i of each slot. A gradient that is
 /// NaN makes its own parameter NaN, and no other. With a learning rate of 0 no parameter moves;
 /// [`check`](Self::check) refuses one that is negative, infinite or NaN.
+///
+/// A step that would make a parameter or slot infinite or NaN is [refused](crate::Error::NonFiniteStep), and has changed
+/// nothing. Where [`reach`](Self::reach) cannot exclude it, the trainer lets the optimizer work on copies.
 ///
 /// [`check_optimizer`](crate::testing::check_optimizer) holds an optimizer to it.
 ///
@@ -119,6 +122,16 @@ pub trait Optimizer<T: Scalar = f32>: Debug + Send + Sync {
     /// Changes the learning rate, as schedules do.
     fn set_learning_rate(&mut self, learning_rate: f64);
 
+    /// How large parameters and slots can be after a step, if they and the gradients are now at most as large as `now`
+    /// says. `None`, the default, if that is not known, or if any number that the step passes through could overflow.
+    ///
+    /// It saves time and memory, and changes no result: where it is known that nothing can overflow, parameters and slots
+    /// are updated in place. Otherwise they are copied, updated and looked through, which takes about as long as an update.
+    fn reach(&self, step: u64, now: &Magnitudes) -> Option<Magnitudes> {
+        let _ = (step, now);
+        None
+    }
+
     /// Updates a piece of the parameters. It may panic if there are not as many slots as it asked for.
     fn update(&self, piece: Update<'_, '_, T>);
 }
@@ -133,6 +146,28 @@ pub trait Optimizer<T: Scalar = f32>: Debug + Send + Sync {
 /// assert!(3 <= MAX_SLOTS);
 /// ```
 pub const MAX_SLOTS: usize = 4;
+
+/// Bounds of the absolute values of all that a step reads: see [`Optimizer::reach`].
+///
+/// ```
+/// use plywood::optimizers::{Magnitudes, Optimizer, SGD};
+///
+/// let now = Magnitudes { parameters: 1.0, gradients: 10.0, ..Magnitudes::default() };
+/// let after = Optimizer::<f32>::reach(&SGD::new(0.5), 1, &now).expect("nothing overflows");
+/// assert!((6.0..6.1).contains(&after.parameters)); // 1 + 0.5 · 10, and some room for rounding
+/// assert_eq!(Optimizer::<f32>::reach(&SGD::new(1e38), 1, &now), None);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Magnitudes {
+    /// Of the parameters.
+    pub parameters: f64,
+    /// Of the gradients; what is returned for them does not matter.
+    pub gradients: f64,
+    /// Of each slot.
+    pub slots: [f64; MAX_SLOTS],
+    /// Whether a slot may have elements below 0.
+    pub below_zero: [bool; MAX_SLOTS],
+}
 
 /// A piece of the parameters, with the same piece of the gradients and slots: all slices are of one length.
 ///

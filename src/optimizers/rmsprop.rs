@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::settings::{Convention, WeightDecay, check_fraction, check_non_negative};
-use super::{Optimizer, Update};
+use super::settings::{Convention, WeightDecay, as_f64, check_fraction, check_non_negative, reached};
+use super::{Magnitudes, Optimizer, Update};
 use crate::error::Result;
 use crate::kernels::dispatch::vectorized;
 use crate::scalar::Scalar;
@@ -206,6 +206,34 @@ impl<T: Scalar> Optimizer<T> for RMSprop {
 
     fn set_learning_rate(&mut self, learning_rate: f64) {
         self.learning_rate = learning_rate;
+    }
+
+    fn reach(&self, _: u64, now: &Magnitudes) -> Option<Magnitudes> {
+        let rule = Rule::<T>::new(self);
+        let (w, g) = rule.decay.reach(now.parameters, now.gradients);
+        // the mean square is never below zero, so ε is the least that is divided by; if it is 0, nothing is known
+        let least = as_f64(rule.epsilon_inside).sqrt() + as_f64(rule.epsilon_outside);
+        if now.below_zero[0] {
+            return None;
+        }
+        let average = |old: f64, new: f64| as_f64(rule.rho) * old + as_f64(rule.one_minus_rho) * new;
+        let (push, square) = (as_f64(rule.rate_before) * g, g * g);
+        let (v, increment) = (average(now.slots[0], square), push / least);
+        let (m, mean) = match (self.has_momentum(), self.centered) {
+            (true, true) => (Some(now.slots[1]), Some(now.slots[2])),
+            (true, false) => (Some(now.slots[1]), None),
+            (false, true) => (None, Some(now.slots[1])),
+            (false, false) => (None, None),
+        };
+        let m = m.map(|m| as_f64(rule.momentum) * m + increment);
+        let mean = mean.map(|mean| average(mean, g));
+        let step = m.map_or(increment, |m| as_f64(rule.rate_after) * m);
+        let passed = [square, push, increment, mean.unwrap_or(0.0).powi(2), v + as_f64(rule.epsilon_inside)];
+        match (m, mean) {
+            (None, None) => reached::<T>(w + step, &[(v, false)], &passed),
+            (Some(slot), None) | (None, Some(slot)) => reached::<T>(w + step, &[(v, false), (slot, true)], &passed),
+            (Some(m), Some(mean)) => reached::<T>(w + step, &[(v, false), (m, true), (mean, true)], &passed),
+        }
     }
 
     fn update(&self, piece: Update<'_, '_, T>) {

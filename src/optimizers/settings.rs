@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Magnitudes;
 use crate::error::{Error, Result};
 use crate::scalar::Scalar;
 
@@ -28,6 +29,29 @@ pub(super) fn check_fraction<T: Scalar>(owner: &'static str, parameter: &'static
     Err(Error::invalid_parameter(owner, parameter, value, "a number of at least 0 and below 1"))
 }
 
+/// The absolute value of a setting.
+pub(super) fn as_f64<T: Scalar>(value: T) -> f64 {
+    value.to_f64().expect("f32 and f64 are f64s").abs()
+}
+
+/// What [`Optimizer::reach`](super::Optimizer::reach) returns: bounds of the parameters and of each slot, with whether it
+/// may be below 0. `passed` bounds all other numbers on the way. Factors of settings must be in both.
+pub(super) fn reached<T: Scalar>(parameters: f64, slots: &[(f64, bool)], passed: &[f64]) -> Option<Magnitudes> {
+    // half of the largest number leaves room for the roundings of one step
+    let fits = |number: f64| number <= as_f64(T::max_value()) / 2.0;
+    let mut numbers = slots.iter().map(|&(slot, _)| slot).chain(passed.iter().copied());
+    if !fits(parameters) || !numbers.all(fits) {
+        return None;
+    }
+    // what is kept from step to step has to bound the roundings of all of them
+    const ROOM: f64 = 1.0 + 1e-6;
+    let mut after = Magnitudes { parameters: parameters * ROOM, ..Magnitudes::default() };
+    for (k, &(slot, below_zero)) in slots.iter().enumerate() {
+        (after.slots[k], after.below_zero[k]) = (slot * ROOM, below_zero);
+    }
+    Some(after)
+}
+
 /// Weight decay λ before a step, as Keras or as PyTorch has it: one of the two factors is zero, which changes nothing,
 /// so that loops need no branch.
 #[derive(Debug, Clone, Copy)]
@@ -44,6 +68,11 @@ impl<T: Scalar> WeightDecay<T> {
             Convention::Keras => Self { coupled: T::zero(), decoupled: T::of(weight_decay * learning_rate) },
             Convention::PyTorch => Self { coupled: T::of(weight_decay), decoupled: T::zero() },
         }
+    }
+
+    /// How large parameter and gradient can be after decay.
+    pub(super) fn reach(self, w: f64, g: f64) -> (f64, f64) {
+        (w + as_f64(self.decoupled) * w, g + as_f64(self.coupled) * w)
     }
 
     /// The parameter and its gradient, both after decay.

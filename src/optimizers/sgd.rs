@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::settings::{Convention, WeightDecay, check_fraction, check_non_negative};
-use super::{Optimizer, Update};
+use super::settings::{Convention, WeightDecay, as_f64, check_fraction, check_non_negative, reached};
+use super::{Magnitudes, Optimizer, Update};
 use crate::error::Result;
 use crate::kernels::dispatch::vectorized;
 use crate::scalar::Scalar;
@@ -148,6 +148,20 @@ impl<T: Scalar> Optimizer<T> for SGD {
 
     fn set_learning_rate(&mut self, learning_rate: f64) {
         self.learning_rate = learning_rate;
+    }
+
+    fn reach(&self, _: u64, now: &Magnitudes) -> Option<Magnitudes> {
+        let rule = Rule::<T>::new(self);
+        let (w, g) = rule.decay.reach(now.parameters, now.gradients);
+        let (mu, after) = (as_f64(rule.momentum), as_f64(rule.after));
+        let push = as_f64(rule.before) * g;
+        if Optimizer::<T>::slots(self) == 0 {
+            return reached::<T>(w + after * push, &[], &[g, push]);
+        }
+        let m = mu * now.slots[0] + push;
+        // Nesterov's step is made of the momentum once more
+        let ahead = mu * m + push;
+        reached::<T>(w + after * m.max(ahead), &[(m, true)], &[g, ahead])
     }
 
     fn update(&self, piece: Update<'_, '_, T>) {
