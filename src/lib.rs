@@ -102,6 +102,7 @@ pub mod callbacks;
 mod compiled;
 pub mod data;
 mod error;
+mod files;
 pub mod initializers;
 mod kernels;
 pub mod layers;

@@ -299,6 +299,22 @@ fn a_gzip_bomb_is_not_decompressed() {
     assert_eq!(problem(read_idx::<Ix1>(file("bomb", &bytes))), IdxProblem::TrailingBytes { expected: 4 });
 }
 
+// Gzip makes a thousandth of zeros: what announces 256 MiB of them, and holds them, has 256 KiB.
+#[test]
+fn an_array_a_thousand_times_as_large_as_its_file_is_refused() {
+    let bytes = gzip(&idx(&[1 << 14, 1 << 14], &vec![0; 1 << 28]));
+    let expected = IdxProblem::Bomb { announced: 1 << 28, packed: bytes.len() as u64 };
+    #[cfg(target_os = "linux")]
+    let before = peak_of_memory();
+    assert_eq!(problem(read_idx::<IxDyn>(file("thousand", &bytes))), expected);
+    #[cfg(target_os = "linux")]
+    assert!(peak_of_memory() - before < 1 << 28, "{} bytes were allocated", peak_of_memory() - before);
+    assert!(expected.to_string().ends_with("a gzip bomb; if it is none, unpack it with gunzip"), "{expected}");
+    // small ones are no danger, and plain ones no bombs
+    assert_eq!(read_idx::<Ix1>(file("zeros", &gzip(&idx(&[1 << 20], &vec![0; 1 << 20])))).unwrap().len(), 1 << 20);
+    assert_eq!(read_idx::<Ix1>(file("zeros", &idx(&[1 << 22], &vec![0; 1 << 22]))).unwrap().len(), 1 << 22);
+}
+
 #[test]
 fn files_that_cannot_be_read_are_named() {
     for path in ["no/such/file", env!("CARGO_TARGET_TMPDIR")] {

@@ -443,9 +443,210 @@ fn texts_that_are_no_configuration_are_errors() {
     problem(Sequential::load_keras(file("text.keras", &keras_file(b"\xff\xfe", b""))));
     problem(Sequential::load_keras(file("text.keras", &zipped(&[], CompressionMethod::Stored))));
     problem(Sequential::load_keras(file("text.keras", &member("trained.keras", "model.weights.h5"))));
-    for path in ["no/such/file.keras", env!("CARGO_TARGET_TMPDIR")] {
-        assert!(matches!(Sequential::<f32>::load_keras(path), Err(Error::Io { .. })));
+    assert!(matches!(Sequential::<f32>::load_keras("no/such/file.keras"), Err(Error::Io { .. })));
+}
+
+#[test]
+fn older_formats_are_told_what_they_are() {
+    let error = problem(Sequential::load_keras(env!("CARGO_TARGET_TMPDIR")));
+    assert!(error.starts_with("it is a folder; if TensorFlow has saved a model there, load it"), "{error}");
+    let hdf5 = member("without_input.keras", "model.weights.h5");
+    let error = problem(Sequential::load_keras(file("model.h5", &hdf5)));
+    assert!(
+        error.starts_with("it is an HDF5 file (.h5), the older format of Keras; in Keras, keras.saving."),
+        "{error}"
+    );
+}
+
+/// The configuration of a golden file, changed.
+fn changed_config(name: &str, change: impl FnOnce(&mut Value)) -> Vec<u8> {
+    let mut config = serde_json::from_slice(&member(name, "config.json")).unwrap();
+    change(&mut config);
+    config.to_string().into_bytes()
+}
+
+// `@keras.saving.register_keras_serializable(package="my") class Dense(keras.layers.Dense)` may compute anything.
+#[test]
+fn classes_of_the_same_name_are_not_those_of_keras() {
+    let weights = member("without_input.keras", "model.weights.h5");
+    let load = |config: &[u8]| Sequential::<f32>::load_keras(file("custom.keras", &keras_file(config, &weights)));
+    load(&changed_config("without_input.keras", |_| ())).unwrap();
+    let (null, path) = (Value::Null, "/config/layers/1");
+    for (at, module, registered, expected) in [
+        (
+            path,
+            null.clone(),
+            json!("my>Dense"),
+            "layer \"dense\" (Dense) is a class of its author's own, registered as \"my>Dense\"",
+        ),
+        (path, json!("keras.layers"), json!("my>Dense"), "registered as \"my>Dense\""),
+        (path, json!("__main__"), json!("Dense"), "\"Dense\" of the module \"__main__\""),
+        (path, json!("layers"), null.clone(), "\"Dense\" of the module \"layers\""),
+        (path, json!(7), null.clone(), "\"Dense\" of the module \"?\""),
+        ("/config/layers/0", null.clone(), json!("my>InputLayer"), "registered as \"my>InputLayer\""),
+        (
+            "",
+            null.clone(),
+            json!("my>Sequential"),
+            "it is a class of its author's own, registered as \"my>Sequential\"",
+        ),
+        ("", json!("models"), json!("Sequential"), "it is a class of its author's own, \"Sequential\" of the module"),
+        ("/config/layers/1/config/dtype", null.clone(), json!("my>DTypePolicy"), "plywood computes in one type alone"),
+    ] {
+        let config = changed_config("without_input.keras", |config| {
+            let object = config.pointer_mut(at).unwrap();
+            (object["module"], object["registered_name"]) = (module, registered);
+        });
+        let problem = problem(load(&config));
+        assert!(problem.contains(expected), "got {problem}, expected {expected}");
     }
+    // layers without weights, and those that do nothing when predicting
+    for (class, options) in [
+        ("Conv2D", json!({ "filters": 1, "kernel_size": 3, "padding": "same" })),
+        ("MaxPooling2D", json!({ "pool_size": 1, "padding": "same" })),
+        ("ReLU", json!({})),
+        ("Softmax", json!({})),
+        ("Flatten", json!({})),
+        ("Dropout", json!({})),
+        ("Activation", json!({ "activation": "relu" })),
+    ] {
+        let config = changed_config("without_input.keras", |config| {
+            let layer = json!({ "class_name": class, "module": null, "registered_name": format!("my>{class}"), "config": options });
+            config["config"]["layers"].as_array_mut().unwrap().push(layer);
+        });
+        let problem = problem(load(&config));
+        assert!(problem.contains(&format!("registered as \"my>{class}\"")), "{problem}");
+    }
+    // an initializer says nothing about what a model predicts
+    let config = changed_config("without_input.keras", |config| {
+        let initializer = &mut config["config"]["layers"][1]["config"]["kernel_initializer"];
+        *initializer = json!({ "class_name": "Ones", "module": null, "registered_name": "my>Ones", "config": {} });
+    });
+    let custom = load(&config).unwrap();
+    assert_eq!(descriptions(&custom), descriptions(&load(&changed_config("without_input.keras", |_| ())).unwrap()));
+}
+
+// keras.Input has the type of `keras.config.floatx()` unless it is told another one, whatever the layers compute in.
+#[test]
+fn an_input_may_have_another_type_than_the_layers() {
+    for (name, other) in [("float64.keras", "float32"), ("without_input.keras", "float64")] {
+        let config = changed_config(name, |config| config["config"]["layers"][0]["config"]["dtype"] = json!(other));
+        let path = file("input type.keras", &keras_file(&config, &member(name, "model.weights.h5")));
+        if other == "float32" {
+            let model = Sequential::<f64>::load_keras(&path).unwrap();
+            assert_eq!(model.values(), Sequential::<f64>::load_keras(golden(name)).unwrap().values());
+            let problem = problem(Sequential::load_keras(&path));
+            assert!(problem.ends_with("expected \"float32\"; load it as Sequential::<f64>"), "{problem}");
+        } else {
+            let model = Sequential::<f32>::load_keras(&path).unwrap();
+            assert_eq!(model.values(), Sequential::<f32>::load_keras(golden(name)).unwrap().values());
+        }
+    }
+    let config =
+        changed_config("float64.keras", |config| config["config"]["layers"][0]["config"]["dtype"] = json!("int8"));
+    let path = file("input type.keras", &keras_file(&config, &member("float64.keras", "model.weights.h5")));
+    assert!(Sequential::<f64>::load_keras(path).is_err());
+}
+
+// HDF5 says of each array what its floating-point numbers are made of. IEEE 754's have this form; of any other, the bytes
+// mean other numbers.
+#[test]
+fn numbers_in_another_form_are_refused() {
+    let config = member("without_input.keras", "config.json");
+    let weights = member("without_input.keras", "model.weights.h5");
+    let load = |weights: &[u8]| Sequential::<f32>::load_keras(file("form.keras", &keras_file(&config, weights)));
+    let ieee = [0x11, 0x20, 31, 0, 4, 0, 0, 0, 0, 0, 32, 0, 23, 8, 0, 23, 127, 0, 0, 0];
+    let types: Vec<usize> = (0..weights.len()).filter(|&at| weights[at..].starts_with(&ieee)).collect();
+    assert_eq!(types.len(), 4, "kernel and bias of two layers");
+    for (byte, value) in [
+        (1, 0x61), // VAX's order
+        (1, 0x60),
+        (1, 0x00), // no hidden one
+        (1, 0x10),
+        (2, 30), // the sign elsewhere
+        (8, 1),  // fewer bits, or later ones
+        (10, 31),
+        (12, 22), // another exponent
+        (13, 7),
+        (14, 1), // another mantissa
+        (15, 22),
+        (16, 126), // another bias
+        (16, 128),
+        (17, 1),
+        (19, 1),
+    ] {
+        for &at in &types {
+            let mut weights = weights.clone();
+            weights[at + byte] = value;
+            let problem = problem(load(&weights));
+            assert!(problem.contains("not in the form of IEEE 754, expected float32"), "byte {byte}: {problem}");
+        }
+    }
+    // the other order of bytes is one of IEEE's
+    let expected = load(&weights).unwrap();
+    let mut big_endian = weights.clone();
+    types.iter().for_each(|&at| big_endian[at + 1] |= 1);
+    for (name, values) in expected.parameters() {
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        if bytes.iter().all(|&byte| byte == 0) {
+            continue;
+        }
+        let at = weights.windows(bytes.len()).position(|window| window == bytes).expect(name);
+        big_endian[at..at + bytes.len()].as_chunks_mut::<4>().0.iter_mut().for_each(|value| value.reverse());
+    }
+    assert_eq!(load(&big_endian).unwrap().values(), expected.values());
+    assert_ne!(big_endian, weights);
+}
+
+// A configuration of maps takes a hundred times as much memory as text, and a compressed one is a hundredth of its text.
+#[test]
+fn a_configuration_takes_no_more_memory_than_its_text() {
+    let maps = format!("[{}{{}}]", "{\"a\":{},\"b\":[0]},".repeat(3 << 20));
+    let layers =
+        |layers: &str| format!("{{\"class_name\":\"Sequential\",\"config\":{{\"layers\":{layers}}}}}").into_bytes();
+    let dense = |units: &str| layers(&format!("[{{\"class_name\":\"Dense\",\"config\":{{\"units\":{units}}}}}]"));
+    let configs = [
+        (layers(&maps), "more than 100000 layers"),
+        (dense(&maps), "its description has 5"),
+        (format!("{{\"class_name\":{maps}}}").into_bytes(), "invalid type: sequence, expected a string"),
+        (
+            format!("{{\"class_name\":\"Sequential\",\"config\":{{\"layers\":[],\"x\":{maps}}}}}").into_bytes(),
+            "says nowhere",
+        ),
+    ];
+    drop(maps);
+    for (config, expected) in configs {
+        let path = file("maps.keras", &keras_file(&config, b""));
+        #[cfg(target_os = "linux")]
+        let before = peak_of_memory();
+        let problem = problem(Sequential::load_keras(path));
+        assert!(problem.contains(expected), "got {problem}, expected {expected}");
+        #[cfg(target_os = "linux")]
+        assert!(peak_of_memory() - before < 1 << 30, "{} bytes were allocated", peak_of_memory() - before);
+        let deflated = zipped(&[("config.json", &config), ("model.weights.h5", b"")], CompressionMethod::Deflated);
+        let problem = self::problem(Sequential::load_keras(file("maps.keras", &deflated)));
+        assert!(problem.ends_with("a zip bomb; if it is none, store it uncompressed"), "{problem}");
+    }
+}
+
+// Looking for each name among all others would take minutes.
+#[test]
+fn many_layers_take_little_time() {
+    let config = changed_config("without_input.keras", |config| {
+        let layers = config["config"]["layers"].as_array_mut().unwrap();
+        layers.extend(vec![json!({ "class_name": "ReLU", "config": {}, "module": "keras.layers" }); 90_000]);
+    });
+    let path = file("many.keras", &keras_file(&config, &member("without_input.keras", "model.weights.h5")));
+    let started = std::time::Instant::now();
+    let model = Sequential::<f32>::load_keras(path).unwrap();
+    assert_eq!(model.layers().len(), 90_002);
+    let layers = std::iter::repeat_n(Dense::new(1), 20_000);
+    let model = layers.fold(Sequential::input([1]), |model, layer| model.add(layer)).build(42).unwrap();
+    let path = scratch("many weights.keras");
+    model.save_keras(&path).unwrap();
+    assert_eq!(Sequential::<f32>::load_keras(&path).unwrap().values(), model.values());
+    fs::remove_file(path).unwrap();
+    assert!(started.elapsed().as_secs() < 30, "{:?}", started.elapsed());
 }
 
 /// The reference models, the images they are tested with, and where Keras's files are: only where `PLYWOOD_INTEROP` says.

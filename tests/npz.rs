@@ -425,6 +425,7 @@ fn a_bomb_is_not_unpacked() {
     let mut bytes = zipped(&[("x.npy", &array)], CompressionMethod::Deflated);
     let directory = bytes.windows(4).rposition(|bytes| bytes == b"PK\x01\x02").unwrap();
     bytes[directory + 16] ^= 1;
+    bytes[14] ^= 1;
     let problem = problem(Npz::open(file("bomb.npz", &bytes)).unwrap().read::<f32, IxDyn>("x"));
     assert_eq!(problem, "array \"x\": it goes on after its array of shape 2");
 }
@@ -437,6 +438,67 @@ fn two_arrays_of_one_name_are_an_error() {
         bytes[at] = b'x';
     }
     assert_eq!(problem(Npz::open(file("twice.npz", &bytes))), "two of its members have the same name");
+}
+
+// The directory at the end of an archive is what readers look members up in.
+#[test]
+fn a_directory_that_lies_is_an_error() {
+    let array = |value: f32| npy(&header("<f4", "(1,)"), &value.to_le_bytes());
+    let sound = zipped(&[("a.npy", &array(1.0)), ("b.npy", &array(2.0))], CompressionMethod::Stored);
+    let directory = sound.windows(4).position(|bytes| bytes == b"PK\x01\x02").unwrap();
+    let end = sound.len() - 22;
+    assert!(sound[end..].starts_with(b"PK\x05\x06"));
+    assert_eq!(Npz::open(file("sound.npz", &sound)).unwrap().names(), ["a", "b"]);
+
+    let mut swapped = sound.clone();
+    for at in directory..end {
+        match &sound[at..end] {
+            [b'a', b'.', b'n', b'p', b'y', ..] => swapped[at] = b'b',
+            [b'b', b'.', b'n', b'p', b'y', ..] => swapped[at] = b'a',
+            _ => {}
+        }
+    }
+    let problem_of = |name: &str, bytes: &[u8]| problem(Npz::open(file(name, bytes)));
+    let problem = problem_of("swapped.npz", &swapped);
+    assert!(problem.contains("filename mismatch"), "{problem}");
+
+    // both counts of members, the directory's length and where it begins
+    let records: [(&str, u16, usize, usize); 5] = [
+        ("one", 1, end - directory, directory),
+        ("none", 0, end - directory, directory),
+        ("none and short", 0, 0, directory),
+        ("none at the end", 0, 0, end),
+        ("none at the beginning", 0, 0, 0),
+    ];
+    for (name, members, length, begin) in records {
+        let mut lying = sound.clone();
+        lying[end + 8..end + 10].copy_from_slice(&members.to_le_bytes());
+        lying[end + 10..end + 12].copy_from_slice(&members.to_le_bytes());
+        lying[end + 12..end + 16].copy_from_slice(&(length as u32).to_le_bytes());
+        lying[end + 16..end + 20].copy_from_slice(&(begin as u32).to_le_bytes());
+        problem_of(&format!("{name}.npz"), &lying);
+    }
+    // another, empty archive behind this one
+    let empty = zipped(&[], CompressionMethod::Stored);
+    problem_of("behind.npz", &[&sound[..], &empty].concat());
+    assert!(Npz::open(file("empty.npz", &empty)).unwrap().names().is_empty());
+}
+
+// Making a list of all names for each array that is read would take minutes.
+#[test]
+fn many_arrays_take_little_time() {
+    let path = scratch("many.npz");
+    let mut writer = NpzWriter::new(&path);
+    let names: Vec<String> = (0..40_000).map(|i| format!("a{i}")).collect();
+    names.iter().for_each(|name| writer.add(name, &array![1.0_f32]).unwrap());
+    writer.finish().unwrap();
+    let started = std::time::Instant::now();
+    let mut npz = Npz::open(&path).unwrap();
+    for name in &names {
+        assert_eq!(npz.read::<f32, plywood::ndarray::Ix1>(name).unwrap()[0], 1.0);
+    }
+    assert!(started.elapsed().as_secs() < 15, "{:?}", started.elapsed());
+    fs::remove_file(path).unwrap();
 }
 
 #[test]

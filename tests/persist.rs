@@ -159,7 +159,7 @@ fn weights_of_others_are_loaded_by_name() {
     let build = |seed| Sequential::input([2]).add(Dense::new(3)).add(Dense::new(1)).build(seed).unwrap();
     let bytes_of = |values: &[f32]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
     let (kernel, bias) = (bytes_of(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]), bytes_of(&[7.0, 8.0, 9.0]));
-    let half = vec![0; 12];
+    let half = [0; 12];
     let write = |name: &str, tensors: &[(&str, Dtype, &[usize], &[u8])]| {
         let views = tensors
             .iter()
@@ -188,20 +188,33 @@ fn weights_of_others_are_loaded_by_name() {
     let loose = LoadWeights::new().strict(false).round(true);
     for (name, tensor, expected) in [
         (
-            "transposed",
-            ("dense/kernel", Dtype::F32, &[3, 2][..], kernel.3),
-            "\"dense/kernel\" has the shape 3×2, expected 2×3",
-        ),
-        (
             "half",
-            ("dense/kernel", Dtype::F16, &[2, 3][..], &half),
+            ("dense/kernel", Dtype::F16, &[2, 3][..], &half[..]),
             "\"dense/kernel\" has numbers of type F16, expected F32 or F64; convert it before",
         ),
-        ("whole", ("dense/bias", Dtype::I32, &[3][..], &half), "\"dense/bias\" has numbers of type I32"),
+        ("whole", ("dense/bias", Dtype::I32, &[3][..], &half[..]), "\"dense/bias\" has numbers of type I32"),
     ] {
         let error = problem(model.load_weights_with(write(name, &[tensor]), loose));
         assert!(error.starts_with(expected), "{error}");
     }
+    // for another number of outputs: all layers but the last
+    let transposed = write("transposed", &[("dense/kernel", Dtype::F32, &[3, 2][..], kernel.3), bias]);
+    let mut model = build(1);
+    let report = model.load_weights_with(&transposed, loose).unwrap();
+    assert_eq!(
+        (&report.loaded[..], &report.mismatched[..]),
+        (&["dense/bias".to_owned()][..], &["dense/kernel".to_owned()][..])
+    );
+    assert_eq!(report.missing, ["dense_1/kernel", "dense_1/bias"]);
+    assert_eq!(model.values()[..6], before.values()[..6]);
+    assert_eq!(model.values()[6..9], [7.0, 8.0, 9.0]);
+    let one = write("one", &[("dense/kernel", Dtype::F32, &[3, 2][..], kernel.3), bias]);
+    let mut model = Sequential::input([2]).add(Dense::new(3)).build(1).unwrap();
+    let error = problem(model.load_weights(one));
+    assert!(
+        error.starts_with("\"dense/kernel\" has the shape 3×2, expected 2×3; LoadWeights::strict(false)"),
+        "{error}"
+    );
     let error = problem(Sequential::<f32>::load(&partial));
     assert!(error.starts_with("it says nothing of a model's layers"), "{error}");
     assert!(matches!(model.load_weights("/no/such/file"), Err(Error::Io { .. })));
@@ -421,12 +434,36 @@ fn hostile_model_files_are_refused() {
         (changed(|d| d["input"] = json!([4_000_000_000_u64, 4_000_000_000_u64])), "input: a sample"),
         (changed(|d| d["extra"] = json!(1)), "its description of the model is damaged: unknown field `extra`"),
         (changed(|d| d["crc32"] = json!(1)), "its checksum differs"),
+        (
+            changed(|d| d["layers"] = json!(vec![0; 100_001])),
+            "its description of the model is damaged: more than 100000",
+        ),
+        (changed(|d| d["layers"][0]["units"] = json!(vec![0; 1 << 15])), "layer 1: its description has 6"),
     ] {
         // those that leave the tensors as they are do load as weights
         let path = file("described", &bytes);
         let error = Sequential::<f32>::load(&path).unwrap_err();
         let error = if let Error::Format { problem, .. } = error { problem } else { error.to_string() };
         assert!(error.starts_with(expected), "got {error}, expected {expected}");
+    }
+    // what takes a hundred times as much memory as text
+    let maps = || json!(vec![json!({ "a": 0 }); 200_000]);
+    for (bytes, expected) in [
+        (
+            with_description(&good, |d| d["layers"] = maps()),
+            "its description of the model is damaged: more than 100000",
+        ),
+        (with_description(&good, |d| d["layers"][0]["units"] = maps()), "layer 1: its description has 1"),
+        (
+            with_description(&good, |d| d["layers"][0] = json!({ "custom": "a", "settings": maps() })),
+            "layer 1: it is of another crate",
+        ),
+    ] {
+        let path = file("maps", &bytes);
+        let (result, allocated) = allocated(|| Sequential::<f32>::load(&path));
+        let problem = problem(result);
+        assert!(problem.starts_with(expected), "got {problem}, expected {expected}");
+        assert!(allocated <= 64 * bytes.len(), "{expected}: {allocated} bytes for a file of {}", bytes.len());
     }
     // a layer that says it has a terabyte of weights, and one of which nothing is said twice
     let (result, bytes) = allocated(|| {
@@ -456,6 +493,16 @@ fn hostile_model_files_are_refused() {
     }
 }
 
+/// The same checkpoint with another learning rate, of which the optimizer's settings tell, too.
+fn with_rate(bytes: &[u8], rate: &str) -> Vec<u8> {
+    with_description(bytes, |description| {
+        let optimizer = description["trainer"]["optimizer"].as_str().unwrap();
+        assert!(optimizer.contains("learning_rate: 0.5,"), "{optimizer}");
+        description["trainer"]["optimizer"] = optimizer.replace("rate: 0.5,", &format!("rate: {rate},")).into();
+        description["learning_rate"] = rate.into();
+    })
+}
+
 #[test]
 fn hostile_checkpoints_are_refused() {
     let _alone = alone();
@@ -463,6 +510,10 @@ fn hostile_checkpoints_are_refused() {
     trainer().load_checkpoint(file("good", &with_description(&good, |_| ()))).unwrap();
     let changed = |change: fn(&mut Value)| with_description(&good, change);
     for (bytes, expected) in [
+        (changed(|d| d["learning_rate"] = json!("NaN")), "the learning rate is NaN, expected a number of at least 0"),
+        (with_rate(&good, "NaN"), "the learning rate is NaN, expected a number of at least 0"),
+        (with_rate(&good, "inf"), "the learning rate is inf, expected a number of at least 0"),
+        (with_rate(&good, "-1.0"), "the learning rate is -1, expected a number of at least 0"),
         (changed(|d| d["step"] = json!(u64::MAX)), "step 18446744073709551615 and epoch 1 are more than can be"),
         (changed(|d| d["epoch"] = json!(u64::MAX)), "step 3 and epoch 18446744073709551615"),
         (changed(|d| d["run"]["epoch"] = json!(u64::MAX)), "epoch 18446744073709551615, batch 1 of 2"),

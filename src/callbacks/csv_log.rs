@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Callback, Control, EpochEnd, TrainBegin};
 use crate::error::{Error, Result};
+use crate::files::{check_target, write_text};
 use crate::model::{State, Trainer, csv_header, csv_line};
 use crate::scalar::Scalar;
 
@@ -17,8 +18,8 @@ use crate::scalar::Scalar;
 ///
 /// # Errors
 ///
-/// From `fit`, [`Error::Io`] with the path: before the first step if the file cannot be made, after an epoch if it
-/// cannot be written.
+/// From `fit`, [`Error::Io`] with the path: before the first step if the file cannot be made or is not a regular one, after
+/// an epoch if it cannot be written.
 ///
 /// # Source
 ///
@@ -68,24 +69,23 @@ impl CsvLog {
     }
 
     /// The file; of a run that goes on, as long as it was at the checkpoint.
-    fn open(&self, figures: &[String], length: Option<u64>) -> std::io::Result<File> {
-        if let Some(folder) = self.path.parent() {
-            std::fs::create_dir_all(folder)?;
+    fn open(&self, figures: &[String], length: Option<u64>) -> Result<File> {
+        let open = || self.io(OpenOptions::new().append(true).open(&self.path));
+        let length_now = |file: &File| self.io(file.metadata()).map(|about| about.len());
+        if (self.append || length.is_some()) && self.path.exists() {
+            let file = open()?;
+            if let Some(length) = length
+                && length_now(&file)? > length
+            {
+                self.io(file.set_len(length))?;
+            }
+            if length_now(&file)? > 0 {
+                return Ok(file);
+            }
         }
-        let mut options = OpenOptions::new();
-        let mut file = match self.append || length.is_some() {
-            true => options.append(true).create(true).open(&self.path)?,
-            false => options.write(true).truncate(true).create(true).open(&self.path)?,
-        };
-        if let Some(length) = length
-            && file.metadata()?.len() > length
-        {
-            file.set_len(length)?;
-        }
-        if file.metadata()?.len() == 0 {
-            file.write_all(csv_header(figures.iter().map(String::as_str)).as_bytes())?;
-        }
-        Ok(file)
+        // an old log is there until the new one has its first line
+        write_text(&self.path, &csv_header(figures.iter().map(String::as_str)))?;
+        open()
     }
 
     fn length(&self) -> Option<u64> {
@@ -106,6 +106,8 @@ fn length_of(run: &TrainBegin<'_>) -> Result<Option<u64>> {
 impl<T: Scalar> Callback<T> for CsvLog {
     fn check(&self, _: &Trainer<T>, run: &TrainBegin<'_>) -> Result<()> {
         length_of(run)?;
+        // opening a FIFO would wait for a reader
+        check_target(&self.path)?;
         // a file that is there is left as it is; one that is not is made when all callbacks have been asked
         match OpenOptions::new().append(true).open(&self.path) {
             Err(error) if error.kind() != ErrorKind::NotFound => self.io(Err(error)),
@@ -115,7 +117,8 @@ impl<T: Scalar> Callback<T> for CsvLog {
 
     fn train_begin(&mut self, _: &mut Trainer<T>, run: &TrainBegin<'_>) -> Result<()> {
         self.closed_at = None;
-        self.file = Some(self.io(self.open(run.figures, length_of(run)?))?);
+        check_target(&self.path)?;
+        self.file = Some(self.open(run.figures, length_of(run)?)?);
         Ok(())
     }
 

@@ -12,7 +12,6 @@
 //!
 //! Nothing in a header is believed: memory grows with the bytes that are really there, never with what is announced.
 
-use std::fs::File;
 use std::io::{self, BufReader, Cursor, Read};
 use std::ops::RangeInclusive;
 use std::path::Path;
@@ -21,12 +20,18 @@ use flate2::bufread::MultiGzDecoder;
 use ndarray::{Array, ArrayD, Dimension, IxDyn};
 
 use crate::error::{Error, Result, shape_text};
+use crate::files::open;
 use crate::shape::elements;
 
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 const UNSIGNED_BYTE: u8 = 0x08;
 /// From labels to images with channels. No data set has more, so that a header which says so is a damaged one.
 const DIMENSIONS: RangeInclusive<usize> = 1..=4;
+/// How many times as large as the compressed file an array may be. MNIST's images are 5 times as large, but gzip makes a
+/// thousandth of zeros.
+const MOST_TIMES: u64 = 100;
+/// Bytes that an array may have however small the file is.
+const SMALL: u64 = 1 << 20;
 
 /// What is wrong with an IDX file.
 ///
@@ -108,6 +113,18 @@ pub enum IdxProblem {
         /// Bytes of data that the header announces.
         expected: usize,
     },
+    /// The file is gzip-compressed, and the array is more than a hundred times as large as the file: images and labels do
+    /// not come near that.
+    #[error(
+        "its header announces {announced} bytes of data, packed into {packed}: a gzip bomb; if it is none, unpack it with \
+         gunzip"
+    )]
+    Bomb {
+        /// Bytes of data that the header announces.
+        announced: usize,
+        /// Bytes of the compressed file.
+        packed: u64,
+    },
     /// The file is gzip-compressed and cannot be decompressed.
     #[error("its gzip compression is damaged ({reason}); get it again")]
     Gzip {
@@ -156,7 +173,7 @@ fn contents(dimensions: usize) -> String {
 ///
 /// - [`Error::Io`] if the file cannot be opened or read.
 /// - [`Error::Idx`] if it is not what it should be, with the [`IdxProblem`]. A file that announces more than it holds is
-///   such an error and costs no memory; no more is decompressed than announced.
+///   such an error and costs no memory; no more is decompressed than announced, nor than 100 times the file's bytes.
 ///
 /// # Source
 ///
@@ -176,7 +193,10 @@ fn contents(dimensions: usize) -> String {
 /// ```
 pub fn read_idx<D: Dimension>(path: impl AsRef<Path>) -> Result<Array<u8, D>> {
     let path = path.as_ref();
-    let read = || decode(File::open(path)?, D::NDIM);
+    let read = || {
+        let (file, length) = open(path)?;
+        decode(file, length, D::NDIM)
+    };
     match read() {
         Ok(array) => Ok(array.into_dimensionality().expect("the number of dimensions has been checked")),
         Err(Failure::Io(source)) => Err(Error::Io { path: path.to_owned(), source }),
@@ -203,17 +223,17 @@ impl From<IdxProblem> for Failure {
     }
 }
 
-/// Reads an array from the bytes of a file, compressed or not.
-fn decode(file: impl Read, dimensions: Option<usize>) -> Result<ArrayD<u8>, Failure> {
+/// Reads an array from the bytes of a file of this length, compressed or not.
+fn decode(file: impl Read, length: u64, dimensions: Option<usize>) -> Result<ArrayD<u8>, Failure> {
     let mut file = BufReader::new(file);
     let magic = read_at_most(&mut file, GZIP_MAGIC.len())?;
     let compressed = magic == GZIP_MAGIC;
     let file = Cursor::new(magic).chain(file);
     if !compressed {
-        return parse(file, dimensions);
+        return parse(file, None, dimensions);
     }
     // Not GzDecoder, which stops after the first member and would take what follows it for the end of the file.
-    parse(MultiGzDecoder::new(file), dimensions).map_err(|failure| match failure {
+    parse(MultiGzDecoder::new(file), Some(length), dimensions).map_err(|failure| match failure {
         // The decompressor reports damage as an I/O error of one of these kinds; what the operating system says while the
         // file is read keeps its own kind.
         Failure::Io(error)
@@ -228,8 +248,8 @@ fn decode(file: impl Read, dimensions: Option<usize>) -> Result<ArrayD<u8>, Fail
     })
 }
 
-/// Reads an array of `dimensions` dimensions, or any supported number, from the bytes of an IDX file.
-fn parse(mut file: impl Read, dimensions: Option<usize>) -> Result<ArrayD<u8>, Failure> {
+/// Reads an array of `dimensions` dimensions, or any supported number, from the bytes of an IDX file, unpacked from so many.
+fn parse(mut file: impl Read, packed: Option<u64>, dimensions: Option<usize>) -> Result<ArrayD<u8>, Failure> {
     let magic = read_at_most(&mut file, 4)?;
     if magic.iter().take(2).any(|&byte| byte != 0) {
         return Err(IdxProblem::NotIdx { begins_with: magic }.into());
@@ -263,7 +283,12 @@ fn parse(mut file: impl Read, dimensions: Option<usize>) -> Result<ArrayD<u8>, F
 
     // One byte more than there should be, so that a longer file is told from a whole one without being read to its end.
     // For a compressed file this read also reaches the end of the stream, where its checksum is verified.
-    let values = read_at_most(&mut file, expected + 1)?;
+    let most = packed.map_or(u64::MAX, |packed| SMALL.max(packed.saturating_mul(MOST_TIMES)));
+    let most = usize::try_from(most).unwrap_or(usize::MAX);
+    let values = read_at_most(&mut file, most.min(expected) + 1)?;
+    if let Some(packed) = packed.filter(|_| most < expected && most < values.len()) {
+        return Err(IdxProblem::Bomb { announced: expected, packed }.into());
+    }
     if values.len() < expected {
         return Err(IdxProblem::Truncated { part: "data", got: values.len(), expected }.into());
     }
@@ -300,7 +325,7 @@ mod tests {
     fn of_an_endless_file_only_what_is_announced_is_read() {
         let header: &[u8] = &[0, 0, 8, 2, 0, 0, 0, 3, 0, 0, 0, 5];
         let mut file = Counted(header.chain(io::repeat(7)), 0);
-        let failure = parse(&mut file, None).unwrap_err();
+        let failure = parse(&mut file, None, None).unwrap_err();
         assert!(matches!(failure, Failure::Problem(IdxProblem::TrailingBytes { expected: 15 })), "{failure:?}");
         assert_eq!(file.1, 12 + 15 + 1);
     }
@@ -328,7 +353,7 @@ mod tests {
     fn failures_of_the_system_are_not_taken_for_damage() {
         let compressed: &[u8] = &[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3];
         for bytes in [&[0, 0, 8, 1, 0, 0, 0, 9, 1, 2][..], compressed, &[], &[0x1f]] {
-            let failure = decode(Failing(bytes, io::ErrorKind::PermissionDenied), None).unwrap_err();
+            let failure = decode(Failing(bytes, io::ErrorKind::PermissionDenied), 10, None).unwrap_err();
             let Failure::Io(error) = failure else { panic!("{bytes:?}: {failure:?}") };
             assert_eq!(error.kind(), io::ErrorKind::PermissionDenied, "{bytes:?}");
         }

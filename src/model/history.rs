@@ -1,5 +1,7 @@
 //! What was measured in each epoch of a run.
 
+use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -8,7 +10,11 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::curve::curve;
 use crate::error::{Error, Result};
+use crate::files::{read_text, write_text};
 use crate::terminal::shows_unicode;
+
+/// Bytes of a file that a history is read from: more than a million epochs take.
+const LONGEST_FILE: u64 = 64 << 20;
 
 /// Loss and metrics of each epoch, by name: `loss`, `accuracy`, and `val_loss`, `val_accuracy` with validation data.
 ///
@@ -22,7 +28,8 @@ use crate::terminal::shows_unicode;
 /// ```
 ///
 /// With serde it is a map of columns, `{"epoch": [1], "seconds": [0.8], "loss": [0.257], …}`, in which what is NaN or
-/// infinite is null.
+/// infinite is null. In this form and in CSV, what is called `epoch` or `seconds` itself is the column `_epoch` or
+/// `_seconds`.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct History {
     names: Vec<String>,
@@ -119,13 +126,14 @@ impl History {
         csv
     }
 
-    /// Writes [`to_csv`](Self::to_csv) into a file, and makes its folder if there is none.
+    /// Writes [`to_csv`](Self::to_csv) into a file, and makes its folder if there is none. The file is written whole or
+    /// not at all.
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] with the path.
+    /// [`Error::Io`] with the path. The file that was there is as it was then.
     pub fn write_csv(&self, path: impl AsRef<Path>) -> Result<()> {
-        write(path.as_ref(), &self.to_csv())
+        write_text(path.as_ref(), &self.to_csv())
     }
 
     /// The history that [`to_csv`](Self::to_csv) made this text of.
@@ -146,12 +154,14 @@ impl History {
         let mut lines = csv.lines().zip(1..);
         let header = csv_names(lines.next().map_or("", |(line, _)| line));
         let names = match header.split_first_chunk() {
-            Some(([epoch, seconds], names)) if epoch == "epoch" && seconds == "seconds" => names.to_vec(),
+            Some(([epoch, seconds], names)) if epoch == EPOCH && seconds == SECONDS => names,
             _ => return Err(wrong(1, format!("got {:?}, expected epoch,seconds,…", header.join(",")))),
         };
-        if let Some((_, name)) = names.iter().enumerate().find(|&(column, name)| names[..column].contains(name)) {
+        let mut seen = HashSet::new();
+        if let Some(name) = header.iter().find(|name| !seen.insert(name.as_str())) {
             return Err(wrong(1, format!("{name:?} is there twice")));
         }
+        let names = names.iter().map(|name| name_of_column(name).to_owned()).collect();
         let mut history = Self { names, epochs: vec![] };
         for (text, line) in lines.filter(|(text, _)| !text.is_empty()) {
             let fields: Vec<&str> = text.split(',').collect();
@@ -190,14 +200,15 @@ impl History {
         serde_json::to_string(self).expect("lists of numbers by name are JSON")
     }
 
-    /// Writes [`to_json`](Self::to_json) into a file, and makes its folder if there is none.
+    /// Writes [`to_json`](Self::to_json) into a file, and makes its folder if there is none. The file is written whole or
+    /// not at all.
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] with the path.
+    /// [`Error::Io`] with the path. The file that was there is as it was then.
     #[cfg(feature = "json")]
     pub fn write_json(&self, path: impl AsRef<Path>) -> Result<()> {
-        write(path.as_ref(), &self.to_json())
+        write_text(path.as_ref(), &self.to_json())
     }
 
     /// The history that [`to_json`](Self::to_json) made this text of; null is read as NaN.
@@ -238,11 +249,11 @@ impl Serialize for History {
         // what no JSON can hold is left out
         let finite = |value: f64| value.is_finite().then_some(value);
         let mut map = serializer.serialize_map(Some(2 + self.names.len()))?;
-        map.serialize_entry("epoch", &self.epochs())?;
-        map.serialize_entry("seconds", &self.seconds().into_iter().map(finite).collect::<Vec<_>>())?;
+        map.serialize_entry(EPOCH, &self.epochs())?;
+        map.serialize_entry(SECONDS, &self.seconds().into_iter().map(finite).collect::<Vec<_>>())?;
         for (column, name) in self.names.iter().enumerate() {
             let values: Vec<_> = self.epochs.iter().map(|epoch| finite(epoch.values[column])).collect();
-            map.serialize_entry(name, &values)?;
+            map.serialize_entry(&column_of_name(name), &values)?;
         }
         map.end()
     }
@@ -266,17 +277,18 @@ impl<'de> Visitor<'de> for Columns {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<History, A::Error> {
         let (mut numbers, mut seconds) = (None::<Vec<usize>>, None::<Vec<Option<f64>>>);
-        let (mut names, mut columns) = (vec![], vec![]);
-        while let Some(name) = map.next_key::<String>()? {
-            match name.as_str() {
-                "epoch" => numbers = Some(map.next_value()?),
-                "seconds" => seconds = Some(map.next_value()?),
-                _ if names.contains(&name) => return Err(de::Error::custom(format!("{name:?} is there twice"))),
-                _ => {
+        let (mut seen, mut names, mut columns) = (HashSet::new(), vec![], vec![]);
+        while let Some(column) = map.next_key::<String>()? {
+            match column.as_str() {
+                _ if seen.contains(&column) => return Err(de::Error::custom(format!("{column:?} is there twice"))),
+                EPOCH => numbers = Some(map.next_value()?),
+                SECONDS => seconds = Some(map.next_value()?),
+                name => {
                     columns.push(map.next_value::<Vec<Option<f64>>>()?);
-                    names.push(name);
+                    names.push(name_of_column(name).to_owned());
                 }
             }
+            seen.insert(column);
         }
         let numbers = numbers.ok_or_else(|| de::Error::missing_field("epoch"))?;
         let seconds = seconds.ok_or_else(|| de::Error::missing_field("seconds"))?;
@@ -293,10 +305,29 @@ impl<'de> Visitor<'de> for Columns {
     }
 }
 
+/// The columns that every table has.
+const EPOCH: &str = "epoch";
+const SECONDS: &str = "seconds";
+
+/// Whether a name is one of those columns, whatever number of underscores is before it.
+fn is_reserved(name: &str) -> bool {
+    [EPOCH, SECONDS].contains(&name.trim_start_matches('_'))
+}
+
+/// The column of what goes by this name: `_epoch` for a metric called `epoch`, `__epoch` for one called `_epoch`.
+fn column_of_name(name: &str) -> Cow<'_, str> {
+    if is_reserved(name) { format!("_{name}").into() } else { name.into() }
+}
+
+/// The other way round.
+fn name_of_column(column: &str) -> &str {
+    column.strip_prefix('_').filter(|name| is_reserved(name)).unwrap_or(column)
+}
+
 /// The first line of a history in CSV. A name with a comma or quotes is put into quotes.
 pub(crate) fn csv_header<'a>(names: impl Iterator<Item = &'a str>) -> String {
-    let mut line = "epoch,seconds".to_owned();
-    for name in names {
+    let mut line = format!("{EPOCH},{SECONDS}");
+    for name in names.map(column_of_name) {
         match name.contains([',', '"', '\n', '\r']) {
             true => write!(line, ",\"{}\"", name.replace('"', "\"\"").replace(['\n', '\r'], " ")),
             false => write!(line, ",{name}"),
@@ -329,14 +360,8 @@ fn csv_names(line: &str) -> Vec<String> {
     names
 }
 
-/// Writes a file, and makes its folder if there is none.
-pub(crate) fn write(path: &Path, text: &str) -> Result<()> {
-    let folder = path.parent().map_or(Ok(()), std::fs::create_dir_all);
-    folder.and_then(|()| std::fs::write(path, text)).map_err(|source| Error::Io { path: path.to_owned(), source })
-}
-
 fn read(path: &Path, parse: impl Fn(&str) -> Result<History>) -> Result<History> {
-    let text = std::fs::read_to_string(path).map_err(|source| Error::Io { path: path.to_owned(), source })?;
+    let text = read_text(path, LONGEST_FILE).map_err(|source| Error::Io { path: path.to_owned(), source })?;
     parse(&text).map_err(|error| match error {
         Error::History { line, problem, .. } => Error::History { path: Some(path.to_owned()), line, problem },
         other => other,
@@ -413,10 +438,38 @@ mod tests {
             (r#"{"epoch":[-1],"seconds":[1]}"#, "invalid value: integer `-1`"),
             (r#"{"epoch":[1],"seconds":[1],"loss":[]}"#, "as many values as epochs in each column"),
             (r#"{"epoch":[],"seconds":[],"loss":[],"loss":[]}"#, "\"loss\" is there twice"),
+            (r#"{"epoch":[1],"epoch":[2],"seconds":[1]}"#, "\"epoch\" is there twice"),
+            (r#"{"epoch":[1],"seconds":[1],"seconds":[2]}"#, "\"seconds\" is there twice"),
         ] {
             let error = History::from_json(json).unwrap_err().to_string();
             assert!(error.contains(problem), "{json}: {error}");
         }
+    }
+
+    #[test]
+    fn what_is_called_like_a_column_keeps_its_name() {
+        let mut history = History::new();
+        let names = ["epoch", "seconds", "_epoch", "___seconds", "_loss", "epochs", "_", ""];
+        history.push(1, 0.5, &names.map(|name| (name, name.len() as f64)));
+        let csv = history.to_csv();
+        assert!(csv.starts_with("epoch,seconds,_epoch,_seconds,__epoch,____seconds,_loss,epochs,_,\n"), "{csv}");
+        assert_same(&History::from_csv(&csv).unwrap(), &history);
+        #[cfg(feature = "json")]
+        assert_same(&History::from_json(&history.to_json()).unwrap(), &history);
+        let error = History::from_csv("epoch,seconds,epoch\n").unwrap_err().to_string();
+        assert_eq!(error, "the history, line 1: \"epoch\" is there twice");
+    }
+
+    // comparing each name with all others would take minutes
+    #[test]
+    fn many_names_take_no_time() {
+        let names: Vec<String> = (0..200_000).map(|i| format!("m{i}")).collect();
+        let started = std::time::Instant::now();
+        let history = History::from_csv(&csv_header(names.iter().map(String::as_str))).unwrap();
+        assert_eq!(history.names().len(), names.len());
+        #[cfg(feature = "json")]
+        assert_same(&History::from_json(&history.to_json()).unwrap(), &history);
+        assert!(started.elapsed().as_secs() < 20, "{:?}", started.elapsed());
     }
 
     #[test]

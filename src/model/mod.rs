@@ -38,8 +38,6 @@ pub(crate) use fit::Validation;
 
 pub use fit::{Fit, NonFiniteLoss, Verbosity};
 pub use history::History;
-#[cfg(feature = "plot")]
-pub(crate) use history::write;
 pub(crate) use history::{csv_header, csv_line};
 pub use parameters::{Block, BlockMut, Entry, Layout};
 pub use predictor::Predictor;

@@ -1,6 +1,6 @@
 //! Models whose layers follow one another.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -175,9 +175,11 @@ impl<T: Scalar> SequentialBuilder<T> {
 
         let (mut layers, mut specs, mut layout) = (Vec::<NamedLayer<T>>::new(), vec![], Layout::default());
         let mut counts: HashMap<&'static str, usize> = HashMap::new();
+        let mut names = HashSet::new();
         let mut shape = self.input;
         for layer in self.layers {
-            let name = next_name(layer.kind(), &mut counts, |name| layers.iter().any(|layer| layer.name == name));
+            let name = next_name(layer.kind(), &mut counts, |name| names.contains(name));
+            names.insert(name.clone());
             let plan = layer.plan(&shape).map_err(|error| error.in_layer(&name))?;
             if plan.output.contains(&0) {
                 let shape = shape_text(&plan.output);

@@ -15,11 +15,11 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::atomic::write_file;
 use super::json::from_json;
 use super::model_file::{KEY, check_kind, parameters};
 use super::tensors::{Narrowing, NewTensor, TensorFile, to_bytes};
 use crate::error::{Error, Result};
+use crate::files::write_file;
 use crate::model::position::{CheckpointRequest, Epochs, Position, RunState, Snapshot};
 use crate::model::{History, State, StateValue, Trainer};
 use crate::scalar::Scalar;
@@ -190,6 +190,9 @@ impl<T: Scalar> Trainer<T> {
         let damaged = |error: String| file.error(format!("its description of the trainer is damaged: {error}"));
         let description: Description = from_json(description.as_bytes()).map_err(damaged)?;
         let Description { trainer, learning_rate: Number(learning_rate), step, epoch, run, .. } = description;
+        if !(learning_rate.is_finite() && learning_rate >= 0.0) {
+            return Err(damaged(format!("the learning rate is {learning_rate}, expected a number of at least 0")));
+        }
         check_program(&file, &trainer, &self.program_at(learning_rate))?;
 
         let mut expected = HashSet::from([CHECKSUM.to_owned()]);

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::layers::Layer;
 use crate::model::SequentialBuilder;
@@ -69,7 +70,7 @@ pub struct CustomLayers<T: Scalar = f32> {
 struct Custom<T: Scalar> {
     name: String,
     settings: fn(&dyn Layer<T>) -> Option<serde_json::Result<Value>>,
-    add: fn(Value, SequentialBuilder<T>) -> serde_json::Result<SequentialBuilder<T>>,
+    add: fn(&RawValue, SequentialBuilder<T>) -> serde_json::Result<SequentialBuilder<T>>,
 }
 
 impl<T: Scalar> CustomLayers<T> {
@@ -86,7 +87,7 @@ impl<T: Scalar> CustomLayers<T> {
                 let layer: &dyn Any = layer;
                 layer.downcast_ref::<L>().map(serde_json::to_value)
             },
-            add: |settings, model| Ok(model.add(serde_json::from_value::<L>(settings)?)),
+            add: |settings, model| Ok(model.add(serde_json::from_str::<L>(settings.get())?)),
         });
         self
     }
@@ -100,7 +101,7 @@ impl<T: Scalar> CustomLayers<T> {
     pub(crate) fn add(
         &self,
         name: &str,
-        settings: Value,
+        settings: &RawValue,
         model: SequentialBuilder<T>,
     ) -> Option<serde_json::Result<SequentialBuilder<T>>> {
         let custom = self.layers.iter().rfind(|custom| custom.name == name)?;

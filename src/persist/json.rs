@@ -1,14 +1,62 @@
 //! JSON from files, in which no key is there twice: serde_json alone would keep the last of them in silence.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
 
-use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::Deserialize;
+use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 
 /// The value that a text says, or what is wrong with the text.
-pub(crate) fn from_json<V: DeserializeOwned>(json: &[u8]) -> Result<V, String> {
+pub(crate) fn from_json<'de, V: Deserialize<'de>>(json: &'de [u8]) -> Result<V, String> {
     serde_json::from_slice::<KeysOnce>(json).map_err(|error| error.to_string())?;
     serde_json::from_slice(json).map_err(|error| error.to_string())
+}
+
+/// More layers than any model has.
+const MOST_LAYERS: usize = 100_000;
+
+/// The layers of a model, each as the text that describes it: what that becomes may take much more memory than the text,
+/// and so is made of one layer after the other.
+pub(crate) struct Layers<'j>(pub(crate) Vec<&'j RawValue>);
+
+impl<'de: 'j, 'j> Deserialize<'de> for Layers<'j> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct List;
+
+        impl<'de> Visitor<'de> for List {
+            type Value = Layers<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of layers")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                let mut layers = vec![];
+                while let Some(layer) = seq.next_element()? {
+                    if layers.len() == MOST_LAYERS {
+                        return Err(A::Error::custom(format!("more than {MOST_LAYERS} layers")));
+                    }
+                    layers.push(layer);
+                }
+                Ok(Layers(layers))
+            }
+        }
+
+        deserializer.deserialize_seq(List)
+    }
+}
+
+/// Bytes of the longest description of a layer: one of Keras takes a thousand.
+const LONGEST_LAYER: usize = 1 << 16;
+
+/// The value that a layer's description says. It is any of JSON, so the description must not be long.
+pub(crate) fn from_layer<'de, V: Deserialize<'de>>(layer: &'de RawValue) -> Result<V, String> {
+    match layer.get().len() {
+        0..=LONGEST_LAYER => serde_json::from_str(layer.get()).map_err(|error| error.to_string()),
+        length => Err(format!("its description has {length} bytes, expected at most {LONGEST_LAYER}")),
+    }
 }
 
 /// Any JSON without a key that is there twice in one map.
@@ -58,7 +106,7 @@ impl<'de> Visitor<'de> for KeysOnce {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self, A::Error> {
         let mut keys = HashSet::new();
-        while let Some(key) = map.next_key::<String>()? {
+        while let Some(Key(key)) = map.next_key()? {
             if let Some(key) = keys.replace(key) {
                 return Err(A::Error::custom(format!("{key:?} is there twice")));
             }
@@ -67,6 +115,10 @@ impl<'de> Visitor<'de> for KeysOnce {
         Ok(self)
     }
 }
+
+/// A key, which lies in the text unless it has escapes.
+#[derive(Deserialize)]
+struct Key<'j>(#[serde(borrow)] Cow<'j, str>);
 
 #[cfg(test)]
 mod tests {

@@ -30,7 +30,6 @@
 
 #[cfg(feature = "npz")]
 mod archive;
-mod atomic;
 #[cfg(any(feature = "keras", feature = "safetensors"))]
 mod built_in;
 #[cfg(feature = "safetensors")]

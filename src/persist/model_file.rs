@@ -3,15 +3,17 @@
 use std::collections::HashSet;
 use std::path::Path;
 
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::built_in::BuiltIn;
 use super::custom_layers::CustomLayers;
-use super::json::from_json;
+use super::json::{Layers, from_json, from_layer};
 use super::tensors::{Narrowing, NewTensor, TensorFile, write_tensors};
-use crate::error::{Error, Result};
-use crate::model::{Layout, NamedLayer, Sequential};
+use crate::error::{Error, Result, shape_text};
+use crate::model::{Layout, NamedLayer, Sequential, SequentialBuilder};
 use crate::scalar::Scalar;
 
 /// The key of the metadata under which files of the crate say what they are.
@@ -26,7 +28,7 @@ const VERSION: u64 = 1;
 /// What a model file says about the model, in JSON.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Architecture {
+struct Architecture<L> {
     /// `model`.
     format: String,
     version: u64,
@@ -34,7 +36,7 @@ struct Architecture {
     input: Vec<usize>,
     seed: u64,
     /// Each layer's serde form: `{"type":"Dense","units":10,…}`, or `{"custom":"name","settings":…}`.
-    layers: Vec<Value>,
+    layers: L,
     /// The CRC-32 (IEEE) of this text up to the comma before this key, and of the weights' bytes after it, one parameter
     /// after the other.
     crc32: u32,
@@ -46,19 +48,21 @@ const BEFORE_CRC32: &str = ",\"crc32\":";
 /// A layer of another crate.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct CustomForm {
+struct CustomForm<'j> {
     custom: String,
-    settings: Value,
+    #[serde(borrow)]
+    settings: &'j RawValue,
 }
 
 /// How [`Sequential::load_weights_with`] loads.
 ///
 /// | parameter | default | meaning |
 /// |---|---|---|
-/// | [`strict`](Self::strict) | `true` | whether the file must have all of the model's parameters, and nothing else |
+/// | [`strict`](Self::strict) | `true` | whether the file must have all of the model's parameters in their shapes, and nothing else |
 /// | [`round`](Self::round) | `false` | whether numbers of 64 bits are rounded where the model computes with 32 |
 ///
-/// Shapes must be equal in any case.
+/// What has another shape in the file is an error if it is strict; otherwise it is left as it is and reported, as where a
+/// model is trained further with another number of classes.
 ///
 /// ```
 /// use plywood::persist::LoadWeights;
@@ -91,7 +95,7 @@ impl LoadWeights {
         Self { strict: true, round: false }
     }
 
-    /// Sets whether the file must have all of the model's parameters, and nothing else.
+    /// Sets whether the file must have all of the model's parameters in their shapes, and nothing else.
     pub fn strict(self, strict: bool) -> Self {
         Self { strict, ..self }
     }
@@ -125,6 +129,8 @@ pub struct LoadReport {
     /// Parameters of the model that the file does not have. They are as they were.
     #[doc(alias = "missing_keys")]
     pub missing: Vec<String>,
+    /// Parameters that have another shape in the file. They are as they were.
+    pub mismatched: Vec<String>,
     /// Tensors of the file that the model does not have.
     #[doc(alias = "unexpected_keys")]
     pub unexpected: Vec<String>,
@@ -176,10 +182,10 @@ impl<T: Scalar> Sequential<T> {
             version: VERSION,
             input: self.input_shape().to_vec(),
             seed: self.seed(),
-            layers: self.layers().iter().map(|layer| form(layer, custom)).collect::<Result<_>>()?,
+            layers: self.layers().iter().map(|layer| form(layer, custom)).collect::<Result<Vec<_>>>()?,
             crc32: 0,
         };
-        let text = |architecture: &Architecture| {
+        let text = |architecture: &Architecture<Vec<Value>>| {
             serde_json::to_string(architecture).expect("numbers, texts and lists are JSON")
         };
         architecture.crc32 = crc32(&text(&architecture), tensors.iter().map(NewTensor::bytes));
@@ -215,7 +221,8 @@ impl<T: Scalar> Sequential<T> {
         };
         check_kind(&file, "model", VERSION)?;
         let damaged = |error: String| file.error(format!("its description of the model is damaged: {error}"));
-        let Architecture { input, seed, layers, crc32: saved, .. } = from_json(json.as_bytes()).map_err(damaged)?;
+        let architecture: Architecture<Layers<'_>> = from_json(json.as_bytes()).map_err(damaged)?;
+        let Architecture { input, seed, layers: Layers(layers), crc32: saved, .. } = architecture;
         let mut model = Sequential::<T>::with_input(input);
         for (index, form) in layers.into_iter().enumerate() {
             model =
@@ -290,8 +297,8 @@ impl<T: Scalar> Sequential<T> {
         let mut values = Vec::with_capacity(self.parameter_count());
         for entry in self.layout().entries() {
             match file.tensor(entry.name()) {
-                Some(tensor) => tensor.append_to(&mut values, narrowing)?,
-                None => values.extend_from_slice(&self.values()[entry.range()]),
+                Some(tensor) if tensor.shape() == entry.shape() => tensor.append_to(&mut values, narrowing)?,
+                _ => values.extend_from_slice(&self.values()[entry.range()]),
             }
         }
         self.values_mut().copy_from_slice(&values);
@@ -344,15 +351,21 @@ fn form<T: Scalar>(layer: &NamedLayer<T>, custom: &CustomLayers<T>) -> Result<Va
 
 /// Appends the layer of this form to a model.
 fn add<T: Scalar>(
-    form: Value,
-    model: crate::model::SequentialBuilder<T>,
+    form: &RawValue,
+    model: SequentialBuilder<T>,
     custom: &CustomLayers<T>,
-) -> Result<crate::model::SequentialBuilder<T>, String> {
-    if form.get("custom").is_none() {
-        let layer: BuiltIn = serde_json::from_value(form).map_err(|error| error.to_string())?;
-        return Ok(layer.add_to(model));
+) -> Result<SequentialBuilder<T>, String> {
+    #[derive(Deserialize)]
+    struct Kind {
+        custom: Option<IgnoredAny>,
     }
-    let CustomForm { custom: name, settings } = serde_json::from_value(form).map_err(|error| error.to_string())?;
+
+    let json = |error: serde_json::Error| error.to_string();
+    if serde_json::from_str::<Kind>(form.get()).map_err(json)?.custom.is_none() {
+        return Ok(from_layer::<BuiltIn>(form)?.add_to(model));
+    }
+    // into the layer's own type, whatever its size: no other program reads it
+    let CustomForm { custom: name, settings } = serde_json::from_str(form.get()).map_err(json)?;
     match custom.add(&name, settings, model) {
         Some(model) => model.map_err(|error| format!("{name:?}: {error}")),
         None => Err(format!(
@@ -388,8 +401,16 @@ fn check_weights<T: Scalar>(file: &TensorFile, layout: &Layout, settings: LoadWe
     let mut report = LoadReport::default();
     for entry in layout.entries() {
         match file.tensor(entry.name()) {
+            Some(tensor) if tensor.shape() != entry.shape() && !settings.strict => {
+                report.mismatched.push(entry.name().to_owned());
+            }
+            Some(tensor) if tensor.shape() != entry.shape() => {
+                let (name, got, expected) = (entry.name(), shape_text(tensor.shape()), shape_text(entry.shape()));
+                return Err(file.error(format!(
+                    "{name:?} has the shape {got}, expected {expected}; LoadWeights::strict(false) leaves it out"
+                )));
+            }
             Some(tensor) => {
-                tensor.check_shape(entry.shape())?;
                 tensor.check_type::<T>(narrowing(settings))?;
                 report.loaded.push(entry.name().to_owned());
             }

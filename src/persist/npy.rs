@@ -13,16 +13,15 @@
 //! Nothing in a header is believed: memory grows with the bytes that are really there. The crate ndarray-npy, which
 //! reads the same files, allocates what a header announces.
 
-use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
 use std::path::Path;
 
 use ndarray::{Array, ArrayD, ArrayRef, Dimension, IxDyn, ShapeBuilder};
 
 use super::archive::damage;
-use super::atomic::write_file;
 use super::failure::Failure;
 use crate::error::{Result, shape_text};
+use crate::files::{open, write_file};
 use crate::shape::elements;
 
 const MAGIC: [u8; 6] = *b"\x93NUMPY";
@@ -159,7 +158,7 @@ impl sealed::Bytes for bool {
 pub fn read_npy<A: Element, D: Dimension>(path: impl AsRef<Path>) -> Result<Array<A, D>> {
     let path = path.as_ref();
     let read = || {
-        let mut file = BufReader::new(File::open(path)?);
+        let mut file = BufReader::new(open(path)?.0);
         Header::read(&mut file)?.values(&mut file)
     };
     read().map_err(|failure| failure.of(path, FORMAT))

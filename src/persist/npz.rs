@@ -9,10 +9,10 @@ use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
 use super::archive::{Archive, Member};
-use super::atomic::write_file;
 use super::failure::Failure;
 use super::npy::{self, Element, FORMAT, Header};
 use crate::error::{Error, Result, shape_text};
+use crate::files::write_file;
 use crate::model::Sequential;
 use crate::scalar::Scalar;
 
@@ -91,12 +91,16 @@ impl Npz {
         name: &str,
         read: impl FnOnce(Header, Member<'_>) -> Result<R, Failure>,
     ) -> Result<R> {
-        let names = self.names();
         let read = || match self.archive.member(&format!("{name}.npy"))? {
-            Some(mut member) => read(Header::read(&mut member)?, member),
-            None => Err(Failure::Problem(format!("there is none, but {}", names.join(", ")))),
+            Some(mut member) => Ok(Some(read(Header::read(&mut member)?, member)?)),
+            None => Ok(None),
         };
-        read().map_err(|failure| match failure {
+        let read = match read() {
+            Ok(Some(array)) => Ok(array),
+            Ok(None) => Err(Failure::Problem(format!("there is none, but {}", self.names().join(", ")))),
+            Err(failure) => Err(failure),
+        };
+        read.map_err(|failure| match failure {
             Failure::Problem(problem) => self.problem(format!("array {name:?}: {problem}")),
             failure => failure.of(&self.path, FORMAT),
         })

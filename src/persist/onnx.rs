@@ -9,7 +9,6 @@ use std::path::Path;
 
 use prost::Message;
 
-use super::atomic::write_file;
 use super::built_in::BuiltIn;
 use super::channels_first::ChannelsFirst;
 use super::onnx_messages::{
@@ -18,6 +17,7 @@ use super::onnx_messages::{
 };
 use super::tensors::little_endian;
 use crate::error::{Error, Result};
+use crate::files::write_file;
 use crate::layers::Activation;
 use crate::model::{Entry, NamedLayer, Sequential};
 use crate::scalar::Scalar;

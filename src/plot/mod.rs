@@ -27,7 +27,8 @@ use plotters::drawing::IntoDrawingArea;
 use plotters::style::{BLACK, Color as _, RGBAColor, WHITE};
 
 use crate::error::Result;
-use crate::model::{History, write};
+use crate::files::write_text;
+use crate::model::History;
 
 pub use chart::{Chart, Color};
 
@@ -121,13 +122,13 @@ impl Figure {
         svg
     }
 
-    /// Writes the picture into a file, and makes its folder if there is none.
+    /// Writes the picture into a file, and makes its folder if there is none. The file is written whole or not at all.
     ///
     /// # Errors
     ///
-    /// [`Error::Io`](crate::Error::Io) with the path.
+    /// [`Error::Io`](crate::Error::Io) with the path. The file that was there is as it was then.
     pub fn write(&self, path: impl AsRef<Path>) -> Result<()> {
-        write(path.as_ref(), &self.to_svg())
+        write_text(path.as_ref(), &self.to_svg())
     }
 }
 

@@ -25,9 +25,10 @@ use ndarray::{ArrayD, ArrayViewD, Axis};
 
 use crate::data::{Dataset, TargetsView};
 use crate::error::Result;
+use crate::files::write_text;
 use crate::losses::check_class_targets;
 use crate::metrics::{ConfusionMatrix, largest};
-use crate::model::{Fit, History, Summary, Trainer, Validation, write};
+use crate::model::{Fit, History, Summary, Trainer, Validation};
 use crate::scalar::Scalar;
 use regression::Output;
 
@@ -192,13 +193,13 @@ impl Report {
         page::html(self)
     }
 
-    /// Writes the page into a file, and makes its folder if there is none.
+    /// Writes the page into a file, and makes its folder if there is none. The file is written whole or not at all.
     ///
     /// # Errors
     ///
-    /// [`Error::Io`](crate::Error::Io) with the path.
+    /// [`Error::Io`](crate::Error::Io) with the path. The file that was there is as it was then.
     pub fn write(&self, path: impl AsRef<Path>) -> Result<()> {
-        write(path.as_ref(), &self.to_html())
+        write_text(path.as_ref(), &self.to_html())
     }
 }
 

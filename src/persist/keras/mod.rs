@@ -15,7 +15,8 @@ mod read_config;
 mod weights;
 mod write_config;
 
-use std::io::Write;
+use std::fs;
+use std::io::{self, Cursor, Read, Write};
 use std::path::Path;
 
 use zip::write::SimpleFileOptions;
@@ -24,9 +25,9 @@ use zip::{CompressionMethod, ZipWriter};
 use self::read_config::Architecture;
 use self::weights::Weights;
 use super::archive::Archive;
-use super::atomic::write_file;
 use super::failure::Failure;
 use crate::error::{Error, Result};
+use crate::files::{open, write_file};
 use crate::model::Sequential;
 use crate::scalar::Scalar;
 
@@ -37,6 +38,8 @@ const CONFIG: &str = "config.json";
 const WEIGHTS: &str = "model.weights.h5";
 /// More than any model's architecture takes: a layer takes a kilobyte.
 const LONGEST_CONFIG: u64 = 64 << 20;
+/// How HDF5 files begin.
+const HDF5: &[u8] = b"\x89HDF\r\n\x1a\n";
 /// The version whose format is written.
 const KERAS_VERSION: &str = "3.15.1";
 
@@ -63,7 +66,11 @@ impl<T: Scalar> Sequential<T> {
     ///
     /// Activations of `Dense` and `Conv2D` are those of [`Activation`](crate::layers::Activation). An initializer that
     /// the crate does not have becomes the layer's default, for the weights come from the file. The model must be in the
-    /// type asked for: `float32` for [`Sequential<f32>`], `float64` for `Sequential<f64>`.
+    /// type asked for: `float32` for [`Sequential<f32>`], `float64` for `Sequential<f64>`. An `InputLayer` may have either: as
+    /// Keras does, the first layer computes in its own type.
+    ///
+    /// Only Keras's own classes are taken for what their names say. A class that a program has registered under such a name
+    /// is an error that names it.
     ///
     /// # Errors
     ///
@@ -132,28 +139,47 @@ impl<T: Scalar> Sequential<T> {
         let path = path.as_ref();
         let config = write_config::config(self)?;
         let metadata = format!("{{\"keras_version\": \"{KERAS_VERSION}\"}}");
-        let weights = weights::encode(self).map_err(|source| Error::Io { path: path.to_owned(), source })?;
-        write_file(path, |file| {
-            let mut zip = ZipWriter::new(file);
-            // as Keras does
-            let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored).large_file(true);
-            for (name, bytes) in [(METADATA, metadata.as_bytes()), (CONFIG, config.as_bytes()), (WEIGHTS, &weights)] {
-                zip.start_file(name, options)?;
-                zip.write_all(bytes)?;
-            }
-            zip.finish()?;
-            Ok(())
-        })
+        let archive = || {
+            let weights = weights::encode(self)?;
+            archive([(METADATA, metadata.as_bytes()), (CONFIG, config.as_bytes()), (WEIGHTS, &weights)])
+        };
+        let bytes = archive().map_err(|source| Error::Io { path: path.to_owned(), source })?;
+        write_file(path, |file| file.write_all(&bytes))
     }
 }
 
+/// A zip archive of these members, in memory: a [`ZipWriter`] whose file cannot be written any more panics when it is
+/// dropped.
+fn archive(members: [(&str, &[u8]); 3]) -> io::Result<Vec<u8>> {
+    // as Keras does
+    let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored).large_file(true);
+    let mut zip = ZipWriter::new(Cursor::new(vec![]));
+    for (name, bytes) in members {
+        zip.start_file(name, options)?;
+        zip.write_all(bytes)?;
+    }
+    Ok(zip.finish()?.into_inner())
+}
+
 fn load<T: Scalar>(path: &Path) -> Result<Sequential<T>, Failure> {
+    if fs::metadata(path)?.is_dir() {
+        let problem =
+            "it is a folder; if TensorFlow has saved a model there, load it where it was made and save it as .keras";
+        return Err(problem.to_owned().into());
+    }
+    let mut begin = vec![];
+    open(path)?.0.take(HDF5.len() as u64).read_to_end(&mut begin)?;
+    if begin == HDF5 {
+        let problem = "it is an HDF5 file (.h5), the older format of Keras; in Keras, \
+                       keras.saving.load_model(\"model.h5\").save(\"model.keras\") makes the newer one of a model";
+        return Err(problem.to_owned().into());
+    }
     let mut archive = Archive::open(path)?;
     let names: Vec<String> = archive.names().collect();
     let Some(config) = archive.member(CONFIG)? else {
         return Err(format!("it has no {CONFIG}; save it with Keras 3 as .keras").into());
     };
-    let config = config.bytes(LONGEST_CONFIG)?;
+    let config = config.bytes(LONGEST_CONFIG, 20)?;
     let (builder, groups) = Architecture::read::<T>(&config)?.into_builder();
     let problem = |error: Error| Failure::Problem(error.to_string());
     // nothing is allocated for parameters until the file has been found to have them
@@ -167,7 +193,7 @@ fn load<T: Scalar>(path: &Path) -> Result<Sequential<T>, Failure> {
         };
         return Err(format!("it has no {WEIGHTS}{help}").into());
     };
-    let weights = Weights::new(weights.bytes(u64::MAX - 1)?);
+    let weights = Weights::new(weights.bytes(u64::MAX - 1, 100)?);
     let values = weights.read(&groups, model.layout())?;
     model.with_values(0, values).map_err(problem)
 }

@@ -1,12 +1,14 @@
 //! `config.json`: which layers a model of Keras has.
 
 use std::collections::{BTreeSet, HashMap};
+use std::fmt;
 
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::super::built_in::BuiltIn;
 use super::super::failure::Failure;
-use super::super::json::from_json;
+use super::super::json::{Layers, from_json, from_layer};
 use crate::initializers::Initializer;
 use crate::layers::{Activation, Conv2D, Dense, Flatten, MaxPooling2D, ReLU, Softmax};
 use crate::model::{Sequential, SequentialBuilder};
@@ -39,6 +41,9 @@ const ONLY_IN_TRAINING: [&str; 8] = [
     "SpatialDropout3D",
 ];
 
+/// A way out, of errors about classes.
+const KNOWN: &str = "plywood has Dense, Conv2D, MaxPooling2D, Flatten, ReLU, Softmax and Activation";
+
 /// What a model's configuration says, all options checked.
 #[derive(Debug, PartialEq)]
 pub(super) struct Architecture {
@@ -51,25 +56,33 @@ pub(super) struct Architecture {
 
 impl Architecture {
     pub(super) fn read<T: Scalar>(json: &[u8]) -> Result<Self, Failure> {
-        let config = from_json(json).map_err(|problem| format!("its config.json is not sound JSON ({problem})"))?;
-        let mut model = Options::of("its config.json".to_owned(), config)?;
-        match model.text("class_name")?.as_str() {
-            "Sequential" => {}
-            class => return Err(format!("it is a {class} model, expected Sequential").into()),
+        let unsound = |problem| format!("its config.json is not a sound description of a model ({problem})");
+        let model: Model = from_json(json).map_err(unsound)?;
+        let class = Class::new(&model.class_name, model.module.as_deref(), model.registered_name.as_deref());
+        match class {
+            Class::OfKeras("Sequential") => {}
+            Class::OfKeras(class) => return Err(format!("it is a {class} model, expected Sequential").into()),
+            other => return Err(format!("it is a {other}, expected Keras's own Sequential").into()),
         }
-        let mut options = Options::of("its config.json".to_owned(), model.take("config").unwrap_or_default())?;
-        let Some(Value::Array(layers)) = options.take("layers") else {
-            return Err("its config.json has no list of layers".to_owned().into());
-        };
+        let Layers(layers) = model.config.layers;
 
         let mut input = None;
         let (mut built_in, mut groups, mut counts) = (vec![], BTreeSet::new(), HashMap::new());
         for (index, layer) in layers.into_iter().enumerate() {
-            let mut layer = Options::of(format!("its layer {index}"), layer)?;
+            let owner = format!("its layer {index}");
+            let layer = from_layer(layer).map_err(|problem| format!("{owner}: {problem}"))?;
+            let mut layer = Options::of(owner, layer)?;
             let class = layer.text("class_name")?;
             let mut options = Options::of(layer.owner.clone(), layer.take("config").unwrap_or_default())?;
             let name = options.map.get("name").and_then(Value::as_str).unwrap_or("");
             options.owner = format!("layer {name:?} ({class})");
+            let origin = ["module", "registered_name"].map(|key| layer.take(key));
+            let [module, registered] =
+                origin.each_ref().map(|value| value.as_ref().map(|value| value.as_str().unwrap_or("?")));
+            let class_there = Class::new(&class, module, registered);
+            if class_there != Class::OfKeras(&class) {
+                return Err(options.problem(format!("is a {class_there}, expected a layer of Keras: {KNOWN}")).into());
+            }
             if class == "InputLayer" {
                 if index > 0 {
                     return Err(options.problem("comes after other layers, expected at the start").into());
@@ -104,6 +117,59 @@ impl Architecture {
     pub(super) fn into_builder<T: Scalar>(self) -> (SequentialBuilder<T>, BTreeSet<String>) {
         let input = Sequential::with_input(self.input);
         (self.layers.into_iter().fold(input, |model, layer| layer.add_to(model)), self.groups)
+    }
+}
+
+/// A configuration, as far as it is read. Whatever else is in it takes no memory.
+#[derive(Deserialize)]
+struct Model<'j> {
+    class_name: String,
+    module: Option<String>,
+    registered_name: Option<String>,
+    #[serde(borrow)]
+    config: ModelConfig<'j>,
+}
+
+#[derive(Deserialize)]
+struct ModelConfig<'j> {
+    #[serde(borrow)]
+    layers: Layers<'j>,
+}
+
+/// What a `class_name` means.
+#[derive(Debug, PartialEq)]
+enum Class<'a> {
+    /// Keras's class of this name.
+    OfKeras(&'a str),
+    /// A program's own class, registered by this name.
+    Registered(&'a str),
+    /// The class of this name in a module that is not Keras's.
+    OfModule(&'a str, &'a str),
+}
+
+impl<'a> Class<'a> {
+    /// Keras's own classes have its module and no registered name. Files of older versions have neither.
+    fn new(class: &'a str, module: Option<&'a str>, registered: Option<&'a str>) -> Self {
+        match (module, registered) {
+            (None | Some("keras" | "keras.layers" | "keras.models"), None) => Self::OfKeras(class),
+            (Some(module), None) => Self::OfModule(class, module),
+            // of a class without a public name, and of one that was not registered, Keras writes the plain name
+            (Some(module), Some(registered)) if registered == class && module.starts_with("keras.src.") => {
+                Self::OfKeras(class)
+            }
+            (Some(module), Some(registered)) if registered == class => Self::OfModule(class, module),
+            (_, Some(registered)) => Self::Registered(registered),
+        }
+    }
+}
+
+impl fmt::Display for Class<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OfKeras(class) => write!(f, "{class} of Keras"),
+            Self::Registered(name) => write!(f, "class of its author's own, registered as {name:?}"),
+            Self::OfModule(class, module) => write!(f, "class of its author's own, {class:?} of the module {module:?}"),
+        }
     }
 }
 
@@ -220,7 +286,7 @@ impl Options {
         let Some(value) = self.take(key) else { return default };
         let number = |option: &str| value.get("config")?.get(option)?.as_f64();
         let initializer = || {
-            Some(match value.get("class_name")?.as_str()? {
+            Some(match class_of(&value)? {
                 "Zeros" => Initializer::Zeros,
                 "Ones" => Initializer::Ones,
                 "Constant" => Initializer::Constant { value: number("value")? },
@@ -250,7 +316,11 @@ impl Options {
     }
 
     fn input_layer<T: Scalar>(mut self) -> Result<Vec<usize>, String> {
-        self.dtype::<T>()?;
+        // Whichever of the two it is, the layer after it computes in its own.
+        if !["float32", "float64"].map(Some).contains(&self.map.get("dtype").and_then(Value::as_str)) {
+            self.dtype::<T>()?;
+        }
+        self.map.remove("dtype");
         for key in ["sparse", "ragged", "optional"] {
             self.only(key, false)?;
         }
@@ -264,7 +334,7 @@ impl Options {
     fn dtype<T: Scalar>(&mut self) -> Result<(), String> {
         let Some(value) = self.take("dtype") else { return Ok(()) };
         let name = match &value {
-            Value::Object(policy) if policy.get("class_name").and_then(Value::as_str) == Some("DTypePolicy") => {
+            Value::Object(policy) if class_of(&value) == Some("DTypePolicy") => {
                 policy.get("config").and_then(|config| config.get("name"))
             }
             other => Some(other),
@@ -339,10 +409,7 @@ impl Options {
                 Activation::Softmax => Some(BuiltIn::Softmax(Softmax::new())),
             },
             _ => {
-                return Err(self.problem(
-                    "is of a class that plywood has not; it has Dense, Conv2D, MaxPooling2D, Flatten, ReLU, Softmax and \
-                     Activation",
-                ));
+                return Err(self.problem(format!("is of a class that plywood has not; {KNOWN}")));
             }
         };
         self.finish()?;
@@ -357,6 +424,12 @@ impl Options {
             Some((key, value)) => Err(self.wrong(key, value, "no such option: plywood does not know it")),
         }
     }
+}
+
+/// The name of an object's class, if it is one of Keras.
+fn class_of(object: &Value) -> Option<&str> {
+    let registered = object.get("registered_name").is_some_and(|name| !name.is_null());
+    object.get("class_name")?.as_str().filter(|_| !registered)
 }
 
 fn size(value: &Value) -> Option<usize> {

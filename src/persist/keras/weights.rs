@@ -6,7 +6,7 @@
 //! The crate hdf5-reader reads the format. What it is given has been found whole by the archive's checksum. It is told
 //! to allocate no more than the file is long, and a panic of it, should a file be made to cause one, becomes an error.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -53,17 +53,20 @@ impl Weights {
             .with_max_read_bytes(most)
             .with_max_object_header_bytes(most);
         let file = Hdf5File::from_vec_with_options(self.bytes, options)?;
-        let layers = file.root_group()?.group("layers")?;
-        if let Some(unexpected) = layers.member_names()?.0.into_iter().find(|name| !groups.contains(name)) {
+        // looking up each by its name would go through all of them each time
+        let layers = file.root_group()?.group("layers")?.groups()?;
+        if let Some(unexpected) = layers.iter().map(|layer| layer.name()).find(|&name| !groups.contains(name)) {
             return Err(format!("its weights have a layer {unexpected:?}, which its config.json has not").into());
         }
+        let layers: HashMap<&str, _> = layers.iter().map(|layer| (layer.name(), layer)).collect();
 
         let mut values = Vec::new();
         let too_large = |_| io::Error::from(io::ErrorKind::OutOfMemory);
         values.try_reserve_exact(layout.len()).map_err(too_large)?;
         for parameters in layout.entries().chunk_by(|a, b| split(a.name()).0 == split(b.name()).0) {
             let layer = split(parameters[0].name()).0;
-            let vars = layers.group(layer)?.group("vars")?;
+            let vars =
+                layers.get(layer).ok_or_else(|| format!("its weights have no layer {layer:?}"))?.group("vars")?;
             check_names(layer, vars.member_names()?.1, parameters.len())?;
             for parameter in parameters {
                 let (name, shape) = (parameter.name(), parameter.shape());
@@ -83,6 +86,14 @@ impl Weights {
                         format!("its weights of {name} are numbers of {size} bytes, expected {}", T::NAME).into()
                     );
                 }
+                if !is_ieee(&dataset.raw_datatype()?) {
+                    return Err(format!(
+                        "its weights of {name} are numbers of {size} bytes, but not in the form of IEEE 754, expected {}; \
+                         save the model with Keras again",
+                        T::NAME
+                    )
+                    .into());
+                }
                 match T::NAME {
                     "float32" => values.extend(dataset.read_array::<f32>()?.into_iter().map(|x| T::of(x.into()))),
                     _ => values.extend(dataset.read_array::<f64>()?.into_iter().map(T::of)),
@@ -91,6 +102,36 @@ impl Weights {
         }
         Ok(values)
     }
+}
+
+/// Whether floating-point numbers of this type are those of IEEE 754 with 32 or 64 bits, in either byte order. The reader of
+/// HDF5 looks at nothing but their size and, as if there were no third, at their byte order.
+///
+/// | bytes of the type | meaning |
+/// |---|---|
+/// | 0 | class and version |
+/// | 1 | byte order in bits 0 and 6, how the mantissa begins in bits 4 and 5 |
+/// | 2, 3 | where the sign is; 0 |
+/// | 4 to 7 | size in bytes |
+/// | 8 to 11 | first bit, number of bits |
+/// | 12, 13 | first bit of the exponent, number of bits |
+/// | 14, 15 | first bit of the mantissa, number of bits |
+/// | 16 to 19 | exponent bias |
+///
+/// Source: *HDF5 File Format Specification*, version 3.0, "Datatype message", class 1.
+fn is_ieee(datatype: &[u8]) -> bool {
+    let &[_, flags, sign, 0, size @ .., bias_0, bias_1, bias_2, bias_3] =
+        datatype.first_chunk::<20>().unwrap_or(&[0; 20])
+    else {
+        return false;
+    };
+    let bias = u32::from_le_bytes([bias_0, bias_1, bias_2, bias_3]);
+    let form: ([u8; 12], u8, u32) = (size, sign, bias);
+    // neither VAX's byte order nor a mantissa without its hidden one
+    let plain = flags & 0b0100_0000 == 0 && flags & 0b0011_0000 == 0b0010_0000;
+    plain
+        && [([4, 0, 0, 0, 0, 0, 32, 0, 23, 8, 0, 23], 31, 127), ([8, 0, 0, 0, 0, 0, 64, 0, 52, 11, 0, 52], 63, 1023)]
+            .contains(&form)
 }
 
 /// The layer's name and the parameter's.
