@@ -102,6 +102,16 @@ pub enum Error {
         /// What is wrong, and what would be right.
         message: String,
     },
+    /// An environment variable asks for something that is unknown, or that this machine does not have.
+    #[error("the environment variable {variable} is {got:?}, expected {expected} on this processor; or do not set it")]
+    Environment {
+        /// The variable.
+        variable: &'static str,
+        /// Its value.
+        got: String,
+        /// The values that are possible here.
+        expected: String,
+    },
     /// A model without layers.
     #[error("the model has no layers; add at least one before build")]
     EmptyModel,

@@ -89,8 +89,9 @@
 //!
 //! Threads are those of rayon: `RAYON_NUM_THREADS` sets their number, and work in a pool of your own stays in it. Any number
 //! of threads can train and predict at the same time: they share the pool step by step. The environment variable
-//! `PLYWOOD_SIMD` asks for narrower vector instructions, to prove that they change nothing: `scalar` for none, `v3` for
-//! AVX2 where there is AVX-512.
+//! `PLYWOOD_SIMD` asks for narrower vector instructions, to prove that they change nothing: `scalar` for none, on x86-64
+//! also `v3` for AVX2 and `v4` for AVX-512. A name that is unknown, or that of instructions which the processor does not
+//! have, is an [`Error::Environment`] when a model is built.
 //!
 //! # Speed
 //!

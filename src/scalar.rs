@@ -79,7 +79,7 @@ pub trait Vectors: Copy {
     fn multiply_add<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>, c: Self::Vector<S>) -> Self::Vector<S>;
     /// `a + b`.
     fn plus<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S>;
-    /// `a` where it is not below zero, zero elsewhere; NaN stays NaN.
+    /// `a` where it is above zero, zero elsewhere; NaN stays NaN.
     fn relu<S: Simd>(simd: S, a: Self::Vector<S>) -> Self::Vector<S>;
     /// The slice as whole vectors, and what is left over.
     fn as_vectors<S: Simd>(slice: &[Self]) -> (&[Self::Vector<S>], &[Self]);
@@ -92,7 +92,7 @@ pub trait Vectors: Copy {
 }
 
 macro_rules! vectors {
-    ($type:ty, $vector:ident, $lanes:ident, $splat:ident, $mul_add:ident, $add:ident, $less:ident, $select:ident,
+    ($type:ty, $vector:ident, $lanes:ident, $splat:ident, $mul_add:ident, $add:ident, $less_or_equal:ident, $select:ident,
      $simd:ident, $simd_mut:ident, $load:ident, $store:ident) => {
         impl Vectors for $type {
             type Vector<S: Simd> = S::$vector;
@@ -116,7 +116,7 @@ macro_rules! vectors {
             #[inline(always)]
             fn relu<S: Simd>(simd: S, a: S::$vector) -> S::$vector {
                 let zero = simd.$splat(0.0);
-                simd.$select(simd.$less(a, zero), zero, a)
+                simd.$select(simd.$less_or_equal(a, zero), zero, a)
             }
             #[inline(always)]
             fn as_vectors<S: Simd>(slice: &[Self]) -> (&[S::$vector], &[Self]) {
@@ -145,7 +145,7 @@ vectors!(
     splat_f32s,
     mul_add_f32s,
     add_f32s,
-    less_than_f32s,
+    less_than_or_equal_f32s,
     select_f32s,
     as_simd_f32s,
     as_mut_simd_f32s,
@@ -159,7 +159,7 @@ vectors!(
     splat_f64s,
     mul_add_f64s,
     add_f64s,
-    less_than_f64s,
+    less_than_or_equal_f64s,
     select_f64s,
     as_simd_f64s,
     as_mut_simd_f64s,

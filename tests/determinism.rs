@@ -1,14 +1,17 @@
-//! The same seed and data give the same bits: for any number of threads and vector width, in any batch, and however a
-//! model is spelled.
+//! The same seed and data give the same bits: for any number of threads and vector width, in any batch, however a model is
+//! spelled, and from one day to the next.
 #![cfg(feature = "datasets")]
 
 mod common;
+#[path = "../benches/models/mod.rs"]
+mod models;
 
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::process::{Command, Stdio};
+use std::hash::Hasher;
+use std::process::{Command, Output, Stdio};
 use std::sync::LazyLock;
 
-use common::{bits, pool};
+use common::{Fnv, bits, pool};
+use models::models;
 use plywood::data::Mnist;
 use plywood::model::SequentialBuilder;
 use plywood::ndarray::{ArrayD, Axis, Slice};
@@ -62,10 +65,49 @@ fn trained<T: Scalar>(model: SequentialBuilder<T>, data: &Dataset<T>, seed: u64)
 
 /// A hash of all weights, and of what the model makes of the data.
 fn digest<T: Scalar>(model: &Sequential<T>, data: &Dataset<T>) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    bits(model.values()).hash(&mut hasher);
-    bits(&model.predict(data.inputs()).expect("the data fit the model")).hash(&mut hasher);
+    let mut hasher = Fnv::default();
+    let mut note = |bits: Vec<u64>| bits.into_iter().for_each(|bits| hasher.write_u64(bits));
+    note(bits(model.values()));
+    note(bits(&model.predict(data.inputs()).expect("the data fit the model")));
     hasher.finish()
+}
+
+/// The digests of the two models of the examples: the bits that the crate promises. They change only where the CHANGELOG
+/// says why.
+const RECORDED: [(&str, u64); 4] = [
+    ("dense, float32", 17_472_265_080_654_053_879),
+    ("dense, float64", 11_103_877_313_328_522_979),
+    ("cnn, float32", 5_557_336_218_462_479_562),
+    ("cnn, float64", 9_232_908_878_220_427_820),
+];
+
+/// Samples of a recorded step: groups of three images, whose weight gradients are longer than a stretch.
+const RECORDED_BATCH: usize = 40;
+
+/// What is recorded: two steps, of which the second's batch is smaller.
+fn recorded() -> [(&'static str, u64); 4] {
+    fn digest_of<T: Scalar>(model: SequentialBuilder<T>) -> u64 {
+        let model = model.build(1).expect("the shapes fit");
+        let data = digits::<T>().head(RECORDED_BATCH * 3 / 2).expect("there are more");
+        let shape = [&[data.len()], model.input_shape()].concat();
+        let inputs = data.inputs().to_shape(shape).expect("images of as many pixels").into_owned();
+        let data = Dataset::new(inputs, data.targets().clone()).expect("as many labels as images");
+        let mut trainer = model.compile(RMSprop::default(), CategoricalCrossentropy::new());
+        trainer.fit(&data, &Fit::epochs(1).batch_size(RECORDED_BATCH)).expect("the data fit the model");
+        digest(trainer.model(), &data)
+    }
+    let ([(_, dense, _), (_, cnn, _)], [(_, dense_64, _), (_, cnn_64, _)]) = (models::<f32>(), models::<f64>());
+    [
+        ("dense, float32", digest_of(dense)),
+        ("dense, float64", digest_of(dense_64)),
+        ("cnn, float32", digest_of(cnn)),
+        ("cnn, float64", digest_of(cnn_64)),
+    ]
+}
+
+#[test]
+fn bits_are_those_that_were_recorded() {
+    assert_eq!(recorded(), RECORDED);
 }
 
 /// The digests of all models, trained on the threads that there are.
@@ -93,35 +135,61 @@ fn threads_change_nothing() {
 #[test]
 #[ignore = "prints what another test compares"]
 fn print_digests() {
-    println!("digests {:?}", digests(1));
+    println!("digests {:?} {:?}", digests(1), recorded());
     println!("instructions {}", instruction_set());
 }
 
 #[test]
 fn processes_and_vector_widths_change_nothing() {
-    let expected = format!("digests {:?}", digests(1));
-    let processes = [("1", "scalar"), ("2", "v3"), ("3", "default"), ("8", "default")].map(|(threads, simd)| {
-        let process = Command::new(std::env::current_exe().expect("this test is a program"))
-            .args(["print_digests", "--exact", "--ignored", "--nocapture"])
-            .env("RAYON_NUM_THREADS", threads)
-            .env("PLYWOOD_SIMD", simd)
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("this test can be run again");
-        (threads, simd, process)
+    let expected = format!("digests {:?} {:?}", digests(1), recorded());
+    let narrower = common::instruction_sets().iter().map(|&simd| ("2", Some(simd)));
+    let processes = narrower.chain([("1", None), ("3", None), ("8", Some(""))]).map(|(threads, simd)| {
+        let mut process = again("print_digests", simd);
+        (threads, simd, process.env("RAYON_NUM_THREADS", threads).spawn().expect("this test can be run again"))
     });
-    for (threads, simd, process) in processes {
-        let output = process.wait_with_output().expect("it has been started");
-        let output = String::from_utf8(output.stdout).expect("what it prints is text");
+    for (threads, simd, process) in processes.collect::<Vec<_>>() {
+        let output = text(process.wait_with_output().expect("it has been started"));
         let line = output.lines().find_map(|line| line.find("digests ").map(|at| &line[at..]));
-        assert_eq!(line, Some(expected.as_str()), "{threads} threads, {simd} instructions");
+        assert_eq!(line, Some(expected.as_str()), "{threads} threads, {simd:?} instructions");
         // or all of them could have been the same
         let instructions = match simd {
-            "scalar" => "scalar",
-            "v3" if instruction_set().starts_with("AVX") => "AVX2 + FMA",
+            Some("scalar") => "scalar",
+            Some("v3") => "AVX2 + FMA",
             _ => instruction_set(),
         };
-        assert!(output.contains(&format!("instructions {instructions}\n")), "{simd}: {output}");
+        assert!(output.contains(&format!("instructions {instructions}\n")), "{simd:?}: {output}");
+    }
+}
+
+/// Another process of this program, which runs one of the tests that only print.
+fn again(test: &str, simd: Option<&str>) -> Command {
+    let mut command = Command::new(std::env::current_exe().expect("this test is a program"));
+    command.args([test, "--exact", "--ignored", "--nocapture"]).env_remove("PLYWOOD_SIMD").stdout(Stdio::piped());
+    command.envs(simd.map(|simd| ("PLYWOOD_SIMD", simd)));
+    command
+}
+
+fn text(output: Output) -> String {
+    String::from_utf8(output.stdout).expect("what it prints is text")
+}
+
+/// What [`unknown_instructions_are_an_error`] runs in other processes.
+#[test]
+#[ignore = "prints what another test compares"]
+fn print_error() {
+    println!("error: {:?}", dense::<f32>().build(1).err().map(|error| error.to_string()));
+}
+
+#[test]
+fn unknown_instructions_are_an_error() {
+    for unknown in ["avx2", "V3", "default", "scalar "] {
+        let output = text(again("print_error", Some(unknown)).output().expect("this test can be run again"));
+        let expected = format!("the environment variable PLYWOOD_SIMD is \\\"{unknown}\\\", expected scalar");
+        assert!(output.contains(&expected), "{unknown}: {output}");
+    }
+    for known in [None, Some(""), Some("scalar")] {
+        let output = text(again("print_error", known).output().expect("this test can be run again"));
+        assert!(output.contains("error: None"), "{known:?}: {output}");
     }
 }
 

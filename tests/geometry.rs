@@ -4,10 +4,13 @@
 //! All numbers are small integers, so that every sum is exact and results must agree to the last bit, in whatever order
 //! they are summed.
 
+mod common;
+
 use std::ops::RangeInclusive;
 
+use common::Joined;
 use ndarray_rand::rand::{Rng, SeedableRng};
-use plywood::layers::{Conv2D, Layer, MaxPooling2D};
+use plywood::layers::{Conv2D, Dense, Layer, MaxPooling2D, Phase};
 use plywood::testing::LayerRun;
 use plywood::{Error, Padding};
 use rand_chacha::ChaCha8Rng;
@@ -214,4 +217,46 @@ fn poolings_are_those_of_the_definition() {
         assert_eq!(got.y, want.y, "y of {window:?}");
         assert_eq!(got.dx, want.dx, "dx of {window:?}");
     });
+}
+
+/// A model's memory is made for the largest batch, and serves all smaller ones.
+#[test]
+fn scratch_never_shrinks_with_the_batch() {
+    cases(|generator| {
+        let window = window(generator, 5, 1..=2);
+        let few_channels = generator.random();
+        let channels = generator.random_range(if few_channels { 1..=8 } else { 16..=160 });
+        let few_filters = generator.random();
+        let filters = generator.random_range(if few_filters { 1..=20 } else { 64..=256 });
+        let [height, width] = window.image;
+        let sample = [height * generator.random_range(1..=24), width * generator.random_range(1..=8), channels];
+        let conv =
+            Conv2D::new(filters, window.size).strides(window.strides).dilation(window.dilation).padding(window.padding);
+        let pooling = MaxPooling2D::new(generator.random_range(1..=3)).strides(generator.random_range(1..=3));
+        let batch = generator.random_range(1..=40);
+        never_shrinks(&conv, &sample, batch);
+        never_shrinks(&pooling, &sample, batch);
+        let joined = Joined(conv.clone(), pooling.clone());
+        if Layer::<f32>::plan(&joined, &sample).is_ok() {
+            never_shrinks(&joined, &sample, batch);
+        }
+        never_shrinks(&Dense::new(filters), &[channels * height], batch);
+    });
+}
+
+/// Compares the scratch of a batch with that of the next, from one sample up to some more than these.
+fn never_shrinks(layer: &impl Layer<f32>, sample: &[usize], batch: usize) {
+    if layer.plan(sample).is_err() {
+        return;
+    }
+    for phase in [Phase::Training, Phase::Inference] {
+        let lengths = |batch| {
+            let scratch = layer.scratch(sample, batch, phase);
+            [scratch.values, scratch.indices]
+        };
+        for batch in (1..4).chain([batch, 7 * batch]) {
+            let (less, more) = (lengths(batch), lengths(batch + 1));
+            assert!(less[0] <= more[0] && less[1] <= more[1], "{phase:?}, {batch} samples: {less:?}, then {more:?}");
+        }
+    }
 }

@@ -3,15 +3,15 @@
 //! Tables are walked with settings that go round: each row takes the next number of channels, the next batch, with or
 //! without a bias, so that all pairs of settings meet without a test for each combination of all of them.
 
-use std::fmt::Debug;
-use std::sync::Arc;
+mod common;
 
+use std::fmt::Debug;
+
+use common::Joined;
 use ndarray::{Array1, Array2, ArrayD, Axis, IxDyn};
 use plywood::data::Targets;
-use plywood::layers::{Backward, Forward, Phase, Plan, Scratch};
 use plywood::losses::{CategoricalCrossentropy, MeanSquaredError};
 use plywood::metrics::{F1, Precision, Recall, TopKAccuracy};
-use plywood::model::Block;
 use plywood::ndarray;
 use plywood::optimizers::Adam;
 use plywood::prelude::*;
@@ -186,6 +186,9 @@ fn large_layers() {
     table.layer(|layer| few(layer, &[13, 13, 32], 5), Conv2D::new(64, 3).activation(Activation::ReLU));
     table.layer(|layer| few(layer, &[70, 40, 5], 2), Conv2D::new(33, 3).padding(Padding::Same));
     table.layer(|layer| few(layer, &[8, 9, 4], 37), Conv2D::new(8, 3).strides(2).padding(ASYMMETRIC));
+    // one sample is a task of all rows, two are cut into tasks of a few
+    let above = Padding::Explicit { top: 1, bottom: 0, left: 0, right: 0 };
+    table.layer(|layer| few(layer, &[8, 64, 64], 3), Conv2D::new(128, 1).strides((4, 1)).padding(above));
     let few = |layer, sample: &[usize], batch| LayerCheck::new(layer, sample).batch(batch).elements(3);
     table.layer(|layer| few(layer, &[784], 26), Dense::new(128).activation(Activation::ReLU));
     table.layer(|layer| few(layer, &[2000], 1), Dense::new(600));
@@ -196,45 +199,7 @@ fn large_layers() {
     table.layer(|layer| LayerCheck::new(layer, [8, 9, 4]).batch(150).elements(3), MaxPooling2D::new(3));
     table.layer(|layer| LayerCheck::new(layer, [40_000]).elements(3), ReLU::new());
     table.layer(|layer| LayerCheck::new(layer, [20, 500]).elements(3), Softmax::new());
-    table.finish(10);
-}
-
-/// A layer and the one after it, joined as a model joins them.
-#[derive(Debug, Clone)]
-struct Joined<A, B>(A, B);
-
-impl<A, B> Joined<A, B> {
-    fn joined<T: Scalar>(&self) -> Arc<dyn Layer<T>>
-    where
-        A: Layer<T>,
-        B: Layer<T>,
-    {
-        self.0.absorb(&self.1).expect("the two can be joined")
-    }
-}
-
-impl<T: Scalar, A: Layer<T> + Clone, B: Layer<T> + Clone> Layer<T> for Joined<A, B> {
-    fn kind(&self) -> &'static str {
-        self.0.kind()
-    }
-    fn plan(&self, input: &[usize]) -> plywood::Result<Plan> {
-        self.joined::<T>().plan(input)
-    }
-    fn scratch(&self, input: &[usize], batch: usize, phase: Phase) -> Scratch {
-        self.joined::<T>().scratch(input, batch, phase)
-    }
-    fn prepared_len(&self, input: &[usize]) -> usize {
-        self.joined::<T>().prepared_len(input)
-    }
-    fn prepare(&self, input: &[usize], parameters: Block<'_, T>, prepared: &mut [T]) {
-        self.joined::<T>().prepare(input, parameters, prepared);
-    }
-    fn forward(&self, pass: Forward<'_, T>) {
-        self.joined::<T>().forward(pass);
-    }
-    fn backward(&self, pass: Backward<'_, T>) {
-        self.joined::<T>().backward(pass);
-    }
+    table.finish(11);
 }
 
 #[test]

@@ -4,12 +4,12 @@ use plywood::model::SequentialBuilder;
 use plywood::prelude::*;
 
 /// Name, model and batch size of each.
-pub(crate) fn models() -> [(&'static str, SequentialBuilder, usize); 2] {
+pub(crate) fn models<T: Scalar>() -> [(&'static str, SequentialBuilder<T>, usize); 2] {
     let convolution = |filters| Conv2D::new(filters, 3).activation(Activation::ReLU);
-    let dense = Sequential::input([784])
+    let dense = Sequential::with_input([784])
         .add(Dense::new(512).activation(Activation::ReLU))
         .add(Dense::new(10).activation(Activation::Softmax));
-    let cnn = Sequential::input([28, 28, 1])
+    let cnn = Sequential::with_input([28, 28, 1])
         .add(convolution(32))
         .add(MaxPooling2D::new(2))
         .add(convolution(64))

@@ -15,8 +15,9 @@
 //! by fewer pixels of dy than others: [`super::columns`] tells which have the same.
 //!
 //! The forward pass is cut into tasks of output rows. The backward pass is cut into groups of images, each of which sums
-//! its weight gradient on its own; the groups' sums are then added in order. Within a task work goes in bands of output
-//! rows that stay in the second-level cache, so that images of any size do.
+//! its weight gradient on its own; the groups' sums are then added in order. A group's pixels are cut into
+//! [stretches](Stretches), each of which is a sum of its own. Within a task work goes in bands of output rows that stay in
+//! the second-level cache, so that images of any size do.
 //!
 //! Joined with pooling, a band of the convolution's output lives only until it is pooled, and only what some pooling
 //! window reads is computed at all. Backward, most of the output's gradient is zero: see [`super::sparse_gradient`].
@@ -25,12 +26,12 @@ use std::ops::Range;
 
 use super::columns::Columns;
 use super::dispatch::vectorized;
-use super::elementwise::{mask_relu_here, sum_parts, sum_rows};
-use super::pack::{is_packed, pack, pack_here, pack_transposed, packed_len, transpose};
-use super::parallel::{Chunks, MAX_TASKS, each_task, items_per_task};
+use super::elementwise::{add_to, mask_relu_here, relu_of, sum_parts, sum_rows};
+use super::pack::{is_finite, is_packed, pack, pack_here, pack_transposed, packed_len, transpose};
+use super::parallel::{Chunks, MAX_TASKS, each_task, is_small, items_per_cut_task, items_per_task};
 use super::pooling::{max_pool, scatter_to_argmax, unpool};
 use super::sparse_gradient::{self, Entries};
-use super::tile::{Epilogue, Lattice, Panels, Product, Walk};
+use super::tile::{Epilogue, Lattice, MAX_BLOCKS, Panels, Product, Sums, Walk};
 use crate::scalar::Scalar;
 use crate::shape::Geometry;
 
@@ -51,6 +52,107 @@ const SPARSE_ROW: usize = 32;
 /// Elements that all groups' weight gradients may have together.
 const GROUP_ELEMENTS: usize = 1 << 22;
 
+/// Pixels that one accumulator of a weight gradient takes at the most.
+const STRETCH: usize = 1 << 10;
+
+/// How a group's output pixels are cut into stretches, each of which is a sum of its own: some images, some rows of one, or
+/// a part of a row. It is the same with pooling as without, as the bands are.
+#[derive(Debug, Clone, Copy)]
+struct Stretches {
+    images: usize,
+    rows: usize,
+    columns: usize,
+    /// Stretches of an image that is cut into several.
+    per_image: usize,
+    /// Stretches of a row that is cut into several.
+    per_row: usize,
+}
+
+impl Stretches {
+    /// Whole numbers of bands, and of as many images as are taken at a time, if there is room for one.
+    fn new([height, width]: [usize; 2], band: usize, images_at_a_time: usize) -> Self {
+        let multiple = |most: usize, of: usize| if most > of { most / of * of } else { most.max(1) };
+        if height * width <= STRETCH {
+            let images = multiple(STRETCH / (height * width), images_at_a_time);
+            return Self { images, rows: height, columns: width, per_image: 1, per_row: 1 };
+        }
+        let per_row = width.div_ceil(STRETCH);
+        let (rows, columns) = (multiple(STRETCH / width, band), width.div_ceil(per_row));
+        Self { images: 1, rows, columns, per_image: height.div_ceil(rows) * per_row, per_row }
+    }
+
+    /// How many there are in so many images.
+    fn count(&self, images: usize) -> usize {
+        images.div_ceil(self.images) * self.per_image
+    }
+
+    /// The stretch that begins with this pixel, if one does.
+    fn beginning_at(&self, image: usize, row: usize, column: usize) -> Option<usize> {
+        let begins =
+            image.is_multiple_of(self.images) && row.is_multiple_of(self.rows) && column.is_multiple_of(self.columns);
+        begins.then(|| image / self.images * self.per_image + row / self.rows * self.per_row + column / self.columns)
+    }
+}
+
+/// A group's weight and bias gradient while it is summed: the stretch at hand; if there are several, the sum of those
+/// before it; and if these are more than [`MAX_BLOCKS`], the sum of the sums of so many.
+struct Partial<'a, T> {
+    levels: &'a mut [T],
+    /// Length of a level.
+    len: usize,
+    /// The stretch at hand.
+    stretch: Option<usize>,
+}
+
+impl<'a, T: Scalar> Partial<'a, T> {
+    fn new(levels: &'a mut [T], len: usize) -> Self {
+        levels[len..].fill(T::zero());
+        Self { levels, len, stretch: None }
+    }
+
+    /// Levels that so many stretches need.
+    fn levels(stretches: usize) -> usize {
+        match stretches {
+            0..=1 => 1,
+            2..=MAX_BLOCKS => 2,
+            _ => 3,
+        }
+    }
+
+    /// The gradient to go on with, and whether there is something in it, or a new stretch begins.
+    fn enter(&mut self, stretch: Option<usize>) -> (&mut [T], bool) {
+        if let Some(next) = stretch
+            && let Some(last) = self.stretch.replace(next)
+        {
+            let (sum, upper) = self.levels.split_at_mut(self.len);
+            let (upper, top) = upper.split_at_mut(self.len);
+            vectorized(
+                #[inline(always)]
+                || {
+                    add_to(upper, sum);
+                    // by number, since where pooling reads nothing there are stretches of which nothing is computed
+                    if next / MAX_BLOCKS > last / MAX_BLOCKS {
+                        add_to(top, upper);
+                        upper.fill(T::zero());
+                    }
+                },
+            );
+        }
+        (&mut self.levels[..self.len], stretch.is_none())
+    }
+
+    /// Adds everything up.
+    fn finish(self) {
+        let (sum, upper) = self.levels.split_at_mut(self.len);
+        upper.chunks_exact(self.len).for_each(|upper| {
+            vectorized(
+                #[inline(always)]
+                || add_to(sum, upper),
+            );
+        });
+    }
+}
+
 /// A convolution over images of one shape.
 #[derive(Debug, Clone, Copy)]
 pub struct Convolution {
@@ -60,6 +162,9 @@ pub struct Convolution {
     /// Output rows that the backward pass takes at a time. It is the same with pooling as without, since it decides the
     /// order in which overlapping windows are added.
     band: usize,
+    /// Height and width of the output, with what no pooling window reads.
+    whole: [usize; 2],
+    stretches: Stretches,
     /// Max-pooling over what the convolution puts out; it has no padding.
     pool: Option<Geometry>,
 }
@@ -70,8 +175,9 @@ struct BackwardSizes {
     kernel: usize,
     /// The kernel's gradient while it is transposed.
     gradient: usize,
-    /// One group's weight and bias gradient.
+    /// One group's weight and bias gradient, and how often there is room for it.
     partial: usize,
+    levels: usize,
     /// What a group works with.
     group: GroupSizes,
     groups: usize,
@@ -109,7 +215,10 @@ fn take<'a, T>(buffer: &mut &'a mut [T], len: usize) -> &'a mut [T] {
 impl Convolution {
     pub(crate) fn new(geometry: Geometry, filters: usize, relu: bool) -> Self {
         let [height, columns] = geometry.output;
-        Self { geometry, filters, relu, band: (BAND / (columns * filters)).clamp(1, height), pool: None }
+        let band = (BAND / (columns * filters)).clamp(1, height);
+        let images_at_a_time = if geometry.is_padded() { 1 } else { (BAND / (height * columns * filters)).max(1) };
+        let stretches = Stretches::new(geometry.output, band, images_at_a_time);
+        Self { geometry, filters, relu, band, whole: geometry.output, stretches, pool: None }
     }
 
     /// The convolution with a pooling of its output. What no pooling window reads is cut off.
@@ -196,10 +305,15 @@ impl Convolution {
         pack(kernel, self.filters, prepared);
     }
 
+    /// Multiply-adds that an output row takes, a pooled one if there is pooling.
+    fn row_work(&self) -> usize {
+        let computed = self.pool.map_or(1, |pool| pool.strides[0]) * self.geometry.output[1] * self.filters;
+        computed * self.depth()
+    }
+
     /// Output rows (pooled ones, if there is pooling) that a forward task takes, of all images one after the other.
     fn rows_per_task(&self, batch: usize) -> usize {
-        let computed = self.pool.map_or(1, |pool| pool.strides[0]) * self.geometry.output[1] * self.filters;
-        items_per_task(batch * self.output()[0], computed * self.depth())
+        items_per_task(batch * self.output()[0], self.row_work())
     }
 
     /// Pooled output rows that are computed at a time.
@@ -208,11 +322,11 @@ impl Convolution {
         ((POOLED_BAND / row).saturating_sub(pool.size[0]) / pool.strides[0] + 1).min(pool.output[0])
     }
 
-    /// Lengths of a forward task's padded input and unpooled output.
-    fn forward_sizes(&self, batch: usize) -> [usize; 2] {
+    /// Lengths of the padded input and the unpooled output of a forward task of so many rows.
+    fn forward_sizes(&self, rows: usize) -> [usize; 2] {
         let rows = match &self.pool {
             Some(pool) => (self.pooled_band(pool) - 1) * pool.strides[0] + pool.size[0],
-            None => self.rows_per_task(batch).min(self.geometry.output[0]),
+            None => rows.min(self.geometry.output[0]),
         };
         let x = if self.geometry.is_padded() { self.input_rows(0..rows).len() * self.input_row() } else { 0 };
         let y = if self.pool.is_some() { rows * self.geometry.output[1] * self.filters } else { 0 };
@@ -220,9 +334,16 @@ impl Convolution {
     }
 
     pub(crate) fn forward_scratch(&self, batch: usize) -> usize {
-        let [x, y] = self.forward_sizes(batch);
+        let task = |rows| {
+            let [x, y] = self.forward_sizes(rows);
+            aligned(x) + aligned(y)
+        };
+        // A batch too small to be cut is one task, which can have longer rows of images than those of a larger batch.
+        let [height, _] = self.output();
+        let alone = if is_small(height, self.row_work()) { task(height) } else { 0 };
         // an upper bound on the tasks: a smaller batch can be cut into more of them
-        (batch * self.output()[0]).min(MAX_TASKS) * (aligned(x) + aligned(y))
+        let rows = batch * height;
+        alone.max(rows.min(MAX_TASKS) * task(items_per_cut_task(rows, self.row_work())))
     }
 
     /// Indices that pooling keeps for the backward pass.
@@ -248,6 +369,18 @@ impl Convolution {
             && self.window().len >= SPARSE_ROW
             && u32::try_from(self.geometry.padded_len()).is_ok()
             && u32::try_from(self.output_len()).is_ok()
+            && !self.input_gradient_sums(1).are_long()
+    }
+
+    /// Whether there are outputs that no pooling window reads.
+    fn is_cut_off(&self) -> bool {
+        self.whole != self.geometry.output
+    }
+
+    /// How the sums of an input gradient are cut, in that part of them to which so many columns of the kernel belong.
+    fn input_gradient_sums(&self, taps: usize) -> Sums {
+        let [height, width] = self.geometry.size;
+        Sums::part_of(height * width * self.filters, taps * self.filters, self.filters)
     }
 
     /// Rows of the padded input under these rows of the convolution's output.
@@ -270,7 +403,7 @@ impl Convolution {
         let height = self.output()[0];
         let rows = self.rows_per_task(batch);
         let tasks = (batch * height).div_ceil(rows);
-        let [x_len, y_len] = self.forward_sizes(batch);
+        let [x_len, y_len] = self.forward_sizes(rows);
         let per_task = aligned(x_len) + aligned(y_len);
         let data = (
             Chunks::new(y, rows * self.output_row()),
@@ -316,6 +449,7 @@ impl Convolution {
             columns: self.filters,
             c: y,
             c_rows: Lattice::matrix(self.filters),
+            sums: Sums::of(self.depth()),
             resume: false,
             skip_zeros: false,
             epilogue,
@@ -388,7 +522,7 @@ impl Convolution {
             if self.relu {
                 vectorized(
                     #[inline(always)]
-                    || y.iter_mut().for_each(|y| *y = if *y < T::zero() { T::zero() } else { *y }),
+                    || y.iter_mut().for_each(|y| *y = relu_of(*y)),
                 );
             }
             done += count;
@@ -435,7 +569,7 @@ impl Convolution {
     fn images_at_a_time(&self) -> usize {
         match self.geometry.is_padded() || self.pool.is_some() {
             true => 1,
-            false => (BAND / self.output_len()).max(1),
+            false => (BAND / self.output_len()).clamp(1, self.stretches.images),
         }
     }
 
@@ -465,6 +599,7 @@ impl Convolution {
             kernel: if sparse { weights } else { rows },
             gradient: if sparse { weights } else { 0 },
             partial: aligned((self.depth() + 1) * self.filters),
+            levels: Partial::<T>::levels(self.stretches.count(self.images_per_group(batch))),
             group: self.group_sizes::<T>(),
             groups: batch.div_ceil(self.images_per_group(batch)),
         }
@@ -475,7 +610,7 @@ impl Convolution {
         // an upper bound on the groups: a smaller batch can be cut into more of them
         aligned(sizes.kernel)
             + aligned(sizes.gradient)
-            + batch.min(self.most_groups()) * (sizes.partial + sizes.group.total())
+            + batch.min(self.most_groups()) * (sizes.levels * sizes.partial + sizes.group.total())
     }
 
     /// Gradients of kernel, bias and, if asked for, x.
@@ -497,7 +632,11 @@ impl Convolution {
         let sizes = self.backward_sizes::<T>(batch);
         let packed_kernel = take(&mut scratch, sizes.kernel);
         let gradient = take(&mut scratch, sizes.gradient);
-        let partials = take(&mut scratch, sizes.groups * sizes.partial);
+        let partial_len = sizes.levels * sizes.partial;
+        let partials = take(&mut scratch, sizes.groups * partial_len);
+        // what leaves out products with zero must know whether the other factor is finite
+        let leaves_out = sparse || self.is_cut_off();
+        let broken_kernel = (leaves_out && dx.is_some() && !is_finite_here(kernel)).then_some(kernel);
         match dx {
             Some(_) if sparse => transpose(kernel, self.filters, packed_kernel),
             Some(_) => self.pack_kernel_rows(kernel, packed_kernel),
@@ -512,7 +651,7 @@ impl Convolution {
         let data = (
             Chunks::new(dy, images * self.output_len()),
             dx.map(|dx| Chunks::new(dx, images * self.geometry.input_len())),
-            Chunks::new(partials, sizes.partial),
+            Chunks::new(partials, partial_len),
             (
                 Chunks::new(&mut scratch[..sizes.groups * group_len], group_len),
                 Chunks::new(indices, sizes.group.indices),
@@ -527,6 +666,7 @@ impl Convolution {
             }
             let argmax = if self.pool.is_some() { &argmax[range] } else { &[] };
             let mut dx = dx.map(|dx| dx.slice);
+            let mut partial = Partial::new(partial.slice, sizes.partial);
             let images = dy.slice.len() / self.output_len();
             for image in (0..images).step_by(self.images_at_a_time()) {
                 let end = (image + self.images_at_a_time()).min(images);
@@ -538,24 +678,26 @@ impl Convolution {
                     dy: &dy.slice[outputs],
                     dx: dx.as_deref_mut().map(|dx| &mut dx[inputs]),
                     packed_kernel,
-                    partial: &mut *partial.slice,
-                    resume: image > 0,
+                    broken_kernel,
+                    partial: &mut partial,
+                    image,
                     scratch: &mut *scratch.slice,
                     indices: &mut *indices.slice,
                     sizes: sizes.group,
                 });
             }
+            partial.finish();
         });
 
         let weights = self.depth() * self.filters;
         if sparse {
-            sum_parts(partials, sizes.partial, sizes.groups, gradient);
+            sum_parts(partials, partial_len, sizes.groups, gradient);
             transpose(gradient, self.depth(), dkernel);
         } else {
-            sum_parts(partials, sizes.partial, sizes.groups, dkernel);
+            sum_parts(partials, partial_len, sizes.groups, dkernel);
         }
         if let Some(dbias) = dbias {
-            sum_parts(&partials[weights..], sizes.partial, sizes.groups, dbias);
+            sum_parts(&partials[weights..], partial_len, sizes.groups, dbias);
         }
     }
 
@@ -569,9 +711,20 @@ impl Convolution {
         }
     }
 
-    fn backward_images<T: Scalar>(&self, pass: BackwardImages<'_, T>) {
-        let BackwardImages { x, argmax, dy, mut dx, packed_kernel, partial, resume, mut scratch, indices, sizes } =
-            pass;
+    fn backward_images<T: Scalar>(&self, pass: BackwardImages<'_, '_, T>) {
+        let BackwardImages {
+            x,
+            argmax,
+            dy,
+            mut dx,
+            packed_kernel,
+            broken_kernel,
+            partial,
+            image,
+            mut scratch,
+            indices,
+            sizes,
+        } = pass;
         let scratch = &mut scratch;
         let (padded_x, padded_dx) = (take(scratch, sizes.x), take(scratch, sizes.dx));
 
@@ -587,13 +740,13 @@ impl Convolution {
             dx.fill(T::zero());
         }
 
-        let (dkernel, dbias) = partial.split_at_mut(self.depth() * self.filters);
-        let dbias = &mut dbias[..self.filters];
         if self.is_sparse() {
             let values = take(scratch, sizes.entries);
             let entries =
                 Entries::list(self.windows(), self.geometry.pixels(), self.filters, argmax, dy, indices, values);
-            self.backward_entries(x, &entries, packed_kernel, dkernel, dbias, wide_dx, resume);
+            self.backward_entries(x, &entries, packed_kernel, partial, wide_dx.as_deref_mut(), image);
+            let is_left_out = |pixel: Option<usize>, filter| pixel.is_none_or(|pixel| !entries.has(pixel, filter));
+            self.multiply_left_out(x, broken_kernel, partial, wide_dx, is_left_out);
         } else {
             let (unpooled_dy, packed_dy) = (take(scratch, sizes.dy), take(scratch, sizes.packed));
             let dy = match &self.pool {
@@ -608,10 +761,60 @@ impl Convolution {
                 }
                 None => dy,
             };
-            self.backward_bands(x, dy, packed_kernel, dkernel, dbias, wide_dx, packed_dy, resume);
+            self.backward_bands(x, dy, packed_kernel, partial, wide_dx.as_deref_mut(), packed_dy, image);
+            if self.is_cut_off() {
+                self.multiply_left_out(x, broken_kernel, partial, wide_dx, |pixel, _| pixel.is_none());
+            }
         }
         if let (Some(dx), true) = (dx, padded) {
             self.unpad(padded_dx, dx);
+        }
+    }
+
+    /// Makes those gradients of an image NaN in which a product 0 · ∞ or 0 · NaN was left out. `is_left_out` is told the
+    /// pixel of an output, none if no pooling window reads it, and its filter.
+    ///
+    /// The loops are plain: numbers that are not finite are the end of a training run.
+    fn multiply_left_out<T: Scalar>(
+        &self,
+        x: &[T],
+        broken_kernel: Option<&[T]>,
+        partial: &mut Partial<'_, T>,
+        dx: Option<&mut [T]>,
+        is_left_out: impl Fn(Option<usize>, usize) -> bool,
+    ) {
+        let [height, width] = self.geometry.output;
+        let windows = Lattice { sizes: self.whole, ..self.windows() };
+        let window = self.window();
+        let elements = || window.segments().flat_map(|segment| segment..segment + window.len).enumerate();
+        let pixels = || {
+            (0..self.whole[0] * self.whole[1]).map(|at| {
+                let (row, column) = (at / self.whole[1], at % self.whole[1]);
+                let pixel = (row < height && column < width).then_some(row * width + column);
+                (windows.start_of(at), pixel)
+            })
+        };
+        if !is_finite_here(x) {
+            let (gradient, _) = partial.enter(None);
+            // as it is summed: transposed or not
+            let strides = if self.is_sparse() { [1, self.depth()] } else { [self.filters, 1] };
+            for (start, pixel) in pixels() {
+                for (weight, _) in elements().filter(|(_, element)| !x[start + element].is_finite()) {
+                    for filter in (0..self.filters).filter(|&filter| is_left_out(pixel, filter)) {
+                        gradient[weight * strides[0] + filter * strides[1]] = T::nan();
+                    }
+                }
+            }
+        }
+        let (Some(kernel), Some(dx)) = (broken_kernel, dx) else { return };
+        for (start, pixel) in pixels() {
+            for filter in (0..self.filters).filter(|&filter| is_left_out(pixel, filter)) {
+                for (weight, element) in elements() {
+                    if !kernel[weight * self.filters + filter].is_finite() {
+                        dx[start + element] = T::nan();
+                    }
+                }
+            }
         }
     }
 
@@ -622,28 +825,37 @@ impl Convolution {
         x: &[T],
         dy: &[T],
         packed_kernel: &[T],
-        dkernel: &mut [T],
-        dbias: &mut [T],
+        partial: &mut Partial<'_, T>,
         mut dx: Option<&mut [T]>,
         packed_dy: &mut [T],
-        resume: bool,
+        image: usize,
     ) {
-        let row_len = self.geometry.output[1] * self.filters;
+        let [image_height, columns] = self.geometry.output;
+        let row_len = columns * self.filters;
         let height = dy.len() / row_len;
-        let band = if height > self.geometry.output[0] { height } else { self.band };
+        let band = if height > image_height { height } else { self.band };
         for row in (0..height).step_by(band) {
             let rows = row..(row + band).min(height);
             let dy = &dy[rows.start * row_len..rows.end * row_len];
-            let resume = resume || row > 0;
-            let (packed_dy, dkernel, dbias) = (&mut *packed_dy, &mut *dkernel, &mut *dbias);
+            let (packed_dy, partial) = (&mut *packed_dy, &mut *partial);
             let mut weights = || {
-                sum_rows(dy, dbias, resume);
-                if is_packed::<T>(self.filters) {
-                    self.weight_gradient(x, rows.clone(), dy, dkernel, resume);
+                let packed = if is_packed::<T>(self.filters) {
+                    dy
                 } else {
                     pack_here(dy, self.filters, packed_dy);
-                    self.weight_gradient(x, rows.clone(), packed_dy, dkernel, resume);
-                }
+                    &*packed_dy
+                };
+                let panels = Panels::new(packed, rows.len() * columns);
+                self.each_part(rows.clone(), |part, part_columns| {
+                    let stretch = self.stretches.beginning_at(image, part.start, part_columns.start);
+                    let (gradient, resume) = partial.enter(stretch);
+                    let (dkernel, dbias) = gradient.split_at_mut(self.depth() * self.filters);
+                    let first = (part.start - rows.start) * columns + part_columns.start;
+                    let count = (part.len() - 1) * columns + part_columns.len();
+                    let dy = &dy[first * self.filters..][..count * self.filters];
+                    sum_rows(dy, &mut dbias[..self.filters], resume);
+                    self.weight_gradient(x, part, part_columns, panels.starting_at(first), dkernel, resume);
+                });
             };
             match dx.as_deref_mut() {
                 Some(dx) => {
@@ -654,67 +866,99 @@ impl Convolution {
         }
     }
 
+    /// Cuts rows of an image, or all those of some images, where stretches end; gives rows and columns of each part. These
+    /// are pixels that follow one another: several rows, or a part of one.
+    fn each_part(&self, rows: Range<usize>, mut run: impl FnMut(Range<usize>, Range<usize>)) {
+        let [height, width] = self.geometry.output;
+        let stretches = self.stretches;
+        let mut row = rows.start;
+        while row < rows.end {
+            let end = if rows.len() > height { rows.end } else { (row / stretches.rows + 1) * stretches.rows };
+            let end = end.min(rows.end);
+            for column in (0..width).step_by(stretches.columns) {
+                run(row..end, column..(column + stretches.columns).min(width));
+            }
+            row = end;
+        }
+    }
+
     /// The same for the elements of dy that are not zero, with kernel and gradient transposed.
-    #[expect(clippy::too_many_arguments, reason = "an image's share of each operand")]
     fn backward_entries<T: Scalar>(
         &self,
         x: &[T],
         entries: &Entries<'_, T>,
         kernel: &[T],
-        dkernel: &mut [T],
-        dbias: &mut [T],
+        partial: &mut Partial<'_, T>,
         dx: Option<&mut [T]>,
-        resume: bool,
+        image: usize,
     ) {
-        let window = self.window();
+        let [height, columns] = self.geometry.output;
+        let (windows, window) = (self.windows(), self.window());
         let mut weights = || {
-            entries.bias_gradient(dbias, resume);
-            sparse_gradient::WeightGradient { entries, x, window, dkernel, resume }.run();
+            self.each_part(0..height, |part, part_columns| {
+                let stretch = self.stretches.beginning_at(image, part.start, part_columns.start);
+                let (gradient, resume) = partial.enter(stretch);
+                let (dkernel, dbias) = gradient.split_at_mut(self.depth() * self.filters);
+                let first = part.start * columns + part_columns.start;
+                let last = (part.end - 1) * columns + part_columns.end - 1;
+                let starts = windows.start_of(first)..windows.start_of(last) + 1;
+                let starts = (self.stretches.per_image > 1).then_some(&starts);
+                entries.bias_gradient(starts, &mut dbias[..self.filters], resume);
+                sparse_gradient::WeightGradient { entries, starts, x, window, dkernel, resume }.run();
+            });
         };
         let Some(dx) = dx else { return weights() };
+        let sums = self.input_gradient_sums(1);
         let input = || {
-            let [height, columns] = self.geometry.output;
-            let band = self.band;
-            for row in (0..height).step_by(band) {
-                let pixels = row * columns..(row + band).min(height) * columns;
-                let windows = self.windows();
-                sparse_gradient::InputGradient { entries, pixels, kernel, windows, window, dx: &mut *dx }.run();
+            for row in (0..height).step_by(self.band) {
+                let pixels = row * columns..(row + self.band).min(height) * columns;
+                let dx = &mut *dx;
+                sparse_gradient::InputGradient { entries, pixels, kernel, windows, window, sums, dx }.run();
             }
+            // no sum is −0
+            vectorized(
+                #[inline(always)]
+                || dx.iter_mut().for_each(|dx| *dx += T::zero()),
+            );
         };
         rayon::join(weights, input);
     }
 
-    /// `dkernel (+)=` what these output rows give: a part of an image, or all rows of some images.
+    /// `dkernel (+)=` what these output pixels give: a part of an image, or all rows of some images.
     fn weight_gradient<T: Scalar>(
         &self,
         x: &[T],
         rows: Range<usize>,
-        packed_dy: &[T],
+        columns: Range<usize>,
+        dy: Panels<'_, T>,
         dkernel: &mut [T],
         resume: bool,
     ) {
-        let [height, columns] = self.geometry.output;
+        let height = self.geometry.output[0];
         let channels = self.geometry.input[2];
         let [row_stride, column_stride] = self.geometry.strides;
         let [row_dilation, column_dilation] = self.geometry.dilation;
+        let walk = Walk {
+            counts: [rows.len().div_ceil(height), rows.len().min(height)],
+            strides: [self.geometry.padded_len(), row_stride * self.input_row()],
+            len: columns.len(),
+            step: column_stride * channels,
+        };
         Product {
-            a: &x[rows.start * row_stride * self.input_row()..],
+            a: &x[rows.start * row_stride * self.input_row() + columns.start * column_stride * channels..],
             a_rows: Lattice {
                 first: [0; 3],
                 sizes: [self.geometry.size[1], channels],
                 strides: [row_dilation * self.input_row(), column_dilation * channels, 1],
             },
-            walk: Walk {
-                counts: [rows.len().div_ceil(height), rows.len().min(height)],
-                strides: [self.geometry.padded_len(), row_stride * self.input_row()],
-                len: columns,
-                step: column_stride * channels,
-            },
-            panels: Panels::new(packed_dy, rows.len() * columns),
+            walk,
+            panels: dy,
             rows: self.depth(),
             columns: self.filters,
             c: dkernel,
             c_rows: Lattice::matrix(self.filters),
+            // no more than a stretch
+            sums: Sums::of(walk.depth()),
             resume,
             skip_zeros: false,
             epilogue: Epilogue::default(),
@@ -752,6 +996,7 @@ impl Convolution {
                     columns: channels,
                     c: &mut dx[self.window_row(row) + run.input * channels..],
                     c_rows: c_rows.starting_at(rows.start * run.len),
+                    sums: self.input_gradient_sums(run.taps),
                     resume: true,
                     skip_zeros: false,
                     epilogue: Epilogue::default(),
@@ -762,17 +1007,26 @@ impl Convolution {
     }
 }
 
+/// Whether all are finite, on the processor's vectors.
+fn is_finite_here<T: Scalar>(values: &[T]) -> bool {
+    vectorized(
+        #[inline(always)]
+        || is_finite(values),
+    )
+}
+
 /// The operands of a backward pass over one image, or [several](Convolution::images_at_a_time).
-struct BackwardImages<'a, T> {
+struct BackwardImages<'a, 'p, T> {
     x: &'a [T],
     argmax: &'a [u32],
     dy: &'a [T],
     dx: Option<&'a mut [T]>,
     packed_kernel: &'a [T],
-    /// Weight and bias gradient of the group.
-    partial: &'a mut [T],
-    /// Whether earlier images of the group are in it.
-    resume: bool,
+    /// The kernel as it is, if something in it is not finite and matters.
+    broken_kernel: Option<&'a [T]>,
+    partial: &'a mut Partial<'p, T>,
+    /// The first image, by its place in the group.
+    image: usize,
     scratch: &'a mut [T],
     indices: &'a mut [u32],
     sizes: GroupSizes,
@@ -970,6 +1224,12 @@ mod tests {
             ([9, 9, 1], 5, 40, 2, 1),
             ([64, 50, 2], 40, 1, 2, 2),
             ([10, 10, 2], 3, 2, 2, 3),
+            // stretches of several images, of some rows, of a part of a row; more filters than one accumulator of dx takes
+            ([9, 10, 12], 3, 200, 2, 2),
+            ([60, 45, 11], 6, 2, 2, 2),
+            ([7, 2500, 11], 3, 1, 2, 2),
+            ([5, 1200, 2], 3, 2, 2, 2),
+            ([8, 8, 12], 400, 1, 2, 2),
         ] {
             for padding in PADDINGS {
                 for relu in [false, true] {
@@ -1074,13 +1334,13 @@ mod tests {
         // of 26 columns × 32 filters nine rows are 8 Ki elements: four pooled ones; of 10 × 64 all ten are
         let pooled = first.pooled(pool(2, 2, &first));
         assert_eq!(pooled.pooled_band(&pooled.pool.unwrap()), 4);
-        assert_eq!(pooled.forward_sizes(64), [0, 8 * 26 * 32]);
+        assert_eq!(pooled.forward_sizes(4), [0, 8 * 26 * 32]);
         let pooled_second = second.pooled(pool(2, 2, &second));
         assert_eq!((pooled_second.geometry.output, pooled_second.output()), ([10, 10], [5, 5]));
         assert_eq!(pooled_second.pooled_band(&pooled_second.pool.unwrap()), 5);
         // rows of the image under eight rows of the output, 30 columns with the padding
         let pooled_padded = padded.pooled(pool(2, 2, &padded));
-        assert_eq!(pooled_padded.forward_sizes(64), [10 * 30, 8 * 28 * 32]);
+        assert_eq!(pooled_padded.forward_sizes(4), [10 * 30, 8 * 28 * 32]);
 
         // 64 tasks; a single small image stays in one piece; a row of a large one is a task
         assert_eq!([pooled_second.rows_per_task(64), second.rows_per_task(64)], [5, 11]);
@@ -1104,6 +1364,60 @@ mod tests {
             assert!(!overlapping.pools_apart() && !overlapping.is_sparse(), "{strides:?}");
         }
         assert!(!dilated.pooled(pool(2, 2, &dilated)).is_sparse());
+    }
+
+    /// A weight gradient's accumulators: whole images and bands where there is room for one, and no more than 1,024 pixels.
+    #[test]
+    fn stretches_are_whole_images_rows_or_parts_of_one() {
+        let of = |output, band, images_at_a_time| {
+            let Stretches { images, rows, columns, per_image, per_row } =
+                Stretches::new(output, band, images_at_a_time);
+            [images, rows, columns, per_image, per_row]
+        };
+        assert_eq!(of([26, 26], 26, 1), [1, 26, 26, 1, 1]);
+        assert_eq!(of([3, 3], 3, 56), [112, 3, 3, 1, 1]);
+        assert_eq!(of([3, 3], 3, 1000), [113, 3, 3, 1, 1]);
+        assert_eq!(of([54, 54], 9, 1), [1, 18, 54, 3, 1]);
+        assert_eq!(of([54, 54], 20, 1), [1, 18, 54, 3, 1]);
+        assert_eq!(of([2, 1024], 1, 1), [1, 1, 1024, 2, 1]);
+        assert_eq!(of([3, 2500], 3, 1), [1, 1, 834, 9, 3]);
+
+        let stretches = Stretches::new([3, 2500], 3, 1);
+        assert_eq!([0, 1, 5].map(|images| stretches.count(images)), [0, 9, 45]);
+        assert_eq!(stretches.beginning_at(2, 1, 834), Some(2 * 9 + 3 + 1));
+        assert_eq!(stretches.beginning_at(2, 1, 835), None);
+        let stretches = Stretches::new([3, 3], 3, 56);
+        assert_eq!([0, 56, 112].map(|image| stretches.beginning_at(image, 0, 0)), [Some(0), None, Some(1)]);
+        assert_eq!([0, 1, 2, 512, 513].map(Partial::<f32>::levels), [1, 1, 2, 2, 3]);
+    }
+
+    /// More stretches than one sum takes, the later half of each row's where no pooling window reads: they count
+    /// nevertheless.
+    #[test]
+    fn stretches_that_are_not_computed_count() {
+        let g = geometry([600, 1110, 3], (1, 12), (1, 1), (1, 1), Padding::Valid).unwrap();
+        let alone = Convolution::new(g, 1, false);
+        let pool = pool((2, 550), (2, 550), &alone);
+        let joined = alone.pooled(pool);
+        assert_eq!((alone.stretches.count(1), joined.geometry.output), (1200, [600, 550]));
+        assert!(joined.is_sparse());
+        let (x, kernel) = (fractions(g.input_len(), 1), fractions(alone.depth(), 2));
+        let dy = fractions(300, 4);
+        let mut argmax = vec![0; joined.indices(1)];
+        (0..300).for_each(|i| argmax[i] = (2 * i * 550 + i * 7 % 1100) as u32);
+        let mut wide_dy = vec![0.0; alone.output_len()];
+        for (&at, &dy) in argmax.iter().zip(&dy) {
+            wide_dy[at as usize / 550 * 1099 + at as usize % 550] = dy;
+        }
+        let gradients = |layer: &Convolution, indices: &mut [u32], dy: &mut [f64]| {
+            let (mut dkernel, mut dbias) = (vec![f64::NAN; kernel.len()], vec![f64::NAN]);
+            let mut scratch = vec![f64::NAN; layer.backward_scratch::<f64>(1)];
+            let y = vec![1.0; dy.len()];
+            layer.backward(&x, &y, &kernel, indices, dy, None, &mut dkernel, Some(&mut dbias), &mut scratch);
+            (dkernel, dbias)
+        };
+        let want = gradients(&alone, &mut [], &mut wide_dy);
+        assert_eq!(gradients(&joined, &mut argmax, &mut dy.clone()), want);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::elementwise::mask_relu;
 use super::pack::{pack, pack_and_sum, pack_transposed, packed_len, transpose, width};
 use super::parallel::{Chunks, each_stretch, items_per_task};
-use super::tile::{Epilogue, Lattice, Panels, Product, ROWS, Walk};
+use super::tile::{Epilogue, Lattice, Panels, Product, ROWS, Sums, Walk};
 use crate::scalar::Scalar;
 
 /// Tiles of rows of x that a task of the forward pass or the input gradient takes at the most: each panel of W is
@@ -100,6 +100,7 @@ impl DenseKernel {
                 columns: self.units,
                 c: dkernel.slice,
                 c_rows: Lattice::matrix(self.units),
+                sums: Sums::of(batch),
                 resume: false,
                 skip_zeros,
                 epilogue: Epilogue::default(),
@@ -181,6 +182,7 @@ fn product<T: Scalar>(
                 columns,
                 c: c.slice,
                 c_rows: Lattice::matrix(columns),
+                sums: Sums::of(depth),
                 resume: false,
                 skip_zeros,
                 epilogue: Epilogue { bias, ..epilogue },
@@ -201,6 +203,7 @@ fn product<T: Scalar>(
             columns,
             c: c.slice,
             c_rows: Lattice::matrix(columns),
+            sums: Sums::of(depth),
             resume: false,
             skip_zeros,
             epilogue,

@@ -2,12 +2,14 @@
 
 use super::dispatch::vectorized;
 use super::parallel::{Chunks, MIN_ELEMENTS, each_task};
+use super::tile::{MAX_BLOCKS, MAX_TERMS, Sums};
 use crate::scalar::Scalar;
 
-/// max(0, x), with NaN kept: `f32::max(NaN, 0.0)` would hide it.
+/// max(0, x), with NaN kept: `f32::max(NaN, 0.0)` would hide it. −0 becomes 0, so that whether the largest is taken before
+/// or after makes no difference.
 #[inline(always)]
-fn relu_of<T: Scalar>(x: T) -> T {
-    if x < T::zero() { T::zero() } else { x }
+pub(super) fn relu_of<T: Scalar>(x: T) -> T {
+    if x <= T::zero() { T::zero() } else { x }
 }
 
 /// y = max(0, x).
@@ -71,9 +73,7 @@ pub(super) fn sum_rows_here<T: Scalar>(rows: &[T], len: usize, sums: &mut [T], r
         sums.fill(T::zero());
     }
     for row in rows.chunks_exact(len) {
-        for (sum, &value) in sums.iter_mut().zip(row) {
-            *sum += value;
-        }
+        add_to(sums, row);
     }
 }
 
@@ -83,6 +83,38 @@ pub(crate) fn sum_rows<T: Scalar>(rows: &[T], sums: &mut [T], resume: bool) {
         #[inline(always)]
         || sum_rows_here(rows, sums.len(), sums, resume),
     );
+}
+
+/// Columns whose sums are kept beside `sums` at a time: the widest panel.
+const COLUMNS: usize = 32;
+
+/// `sums[c] = Σ rows[r][c]` for any number of rows, in the blocks that a product of this depth has.
+#[inline(always)]
+pub(super) fn sum_all_rows_here<T: Scalar>(rows: &[T], len: usize, sums: &mut [T]) {
+    let depth = rows.len() / len;
+    if depth <= MAX_TERMS {
+        return sum_rows_here(rows, len, sums, false);
+    }
+    let block = Sums::of(depth).block() * len;
+    sums.fill(T::zero());
+    for (i, sums) in sums.chunks_mut(COLUMNS).enumerate() {
+        for blocks in rows.chunks(MAX_BLOCKS * block) {
+            let (mut upper, mut sum) = ([T::zero(); COLUMNS], [T::zero(); COLUMNS]);
+            let (upper, sum) = (&mut upper[..sums.len()], &mut sum[..sums.len()]);
+            for block in blocks.chunks(block) {
+                sum.fill(T::zero());
+                block.chunks_exact(len).for_each(|row| add_to(sum, &row[i * COLUMNS..]));
+                add_to(upper, sum);
+            }
+            add_to(sums, upper);
+        }
+    }
+}
+
+/// `sums[i] += parts[i]`.
+#[inline(always)]
+pub(super) fn add_to<T: Scalar>(sums: &mut [T], parts: &[T]) {
+    sums.iter_mut().zip(parts).for_each(|(sum, &part)| *sum += part);
 }
 
 /// `sums[i] = Σ parts[p][i]`, p ascending, for parts that begin `stride` apart.
@@ -96,11 +128,10 @@ pub(crate) fn sum_parts<T: Scalar>(parts: &[T], stride: usize, count: usize, sum
             || {
                 let len = sums.slice.len();
                 let part = |p: usize| &parts[p * stride + task * ELEMENTS..][..len];
-                sums.slice.copy_from_slice(part(0));
-                for p in 1..count {
-                    for (sum, &value) in sums.slice.iter_mut().zip(part(p)) {
-                        *sum += value;
-                    }
+                // from zero on, so that no sum is −0
+                sums.slice.fill(T::zero());
+                for p in 0..count {
+                    add_to(sums.slice, part(p));
                 }
             },
         );

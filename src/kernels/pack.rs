@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use pulp::{Simd, WithSimd};
 
 use super::dispatch::{dispatch, vectorized};
-use super::elementwise::sum_rows_here;
+use super::elementwise::sum_all_rows_here;
 use super::parallel::{Chunks, MIN_ELEMENTS, each_stretch, each_task};
 use crate::scalar::Scalar;
 
@@ -72,12 +72,21 @@ pub(crate) fn pack<T: Scalar>(matrix: &[T], columns: usize, out: &mut [T]) -> bo
     finite.into_inner()
 }
 
+/// Whether all are finite: those that are not make 0 NaN. In lanes, so that it becomes vectors; a plain fold does not.
 #[inline(always)]
-fn is_finite<T: Scalar>(values: &[T]) -> bool {
-    values.iter().fold(true, |finite, value| finite & value.is_finite())
+pub(super) fn is_finite<T: Scalar>(values: &[T]) -> bool {
+    const LANES: usize = 32;
+    let (pieces, rest) = values.as_chunks::<LANES>();
+    let mut zeros = [T::zero(); LANES];
+    for piece in pieces {
+        for (zero, &value) in zeros.iter_mut().zip(piece) {
+            *zero += value * T::zero();
+        }
+    }
+    zeros.iter().all(|&zero| zero == T::zero()) && rest.iter().all(|value| value.is_finite())
 }
 
-/// The same, and `sums[c] = Σ matrix[r][c]`, r ascending, as long as the panel is at hand.
+/// The same, and `sums[c] = Σ matrix[r][c]`, as long as the panel is at hand.
 pub(crate) fn pack_and_sum<T: Scalar>(matrix: &[T], columns: usize, out: &mut [T], sums: &mut [T]) -> bool {
     let depth = matrix.len() / columns;
     let (width, out) = (width::<T>(), &mut out[..packed_len::<T>(depth, columns)]);
@@ -91,7 +100,7 @@ pub(crate) fn pack_and_sum<T: Scalar>(matrix: &[T], columns: usize, out: &mut [T
                 let parts = out.slice.chunks_mut(len).zip(sums.slice.chunks_mut(width));
                 for (j, (panel, sums)) in panels.zip(parts) {
                     pack_panel(matrix, columns, j * width, panel, depth);
-                    sum_rows_here(panel, panel.len() / depth, sums, false);
+                    sum_all_rows_here(panel, panel.len() / depth, sums);
                     finite.fetch_and(is_finite(panel), Relaxed);
                 }
             },

@@ -21,9 +21,17 @@ pub(crate) const MIN_ELEMENTS: usize = 1 << 14;
 
 /// Items a task should take, of so many that each cost so many multiply-adds.
 pub(crate) fn items_per_task(items: usize, work_per_item: usize) -> usize {
-    if items.saturating_mul(work_per_item) < MIN_PASS {
-        return items.max(1);
-    }
+    if is_small(items, work_per_item) { items.max(1) } else { items_per_cut_task(items, work_per_item) }
+}
+
+/// Whether a pass of so many items is a single task.
+pub(crate) fn is_small(items: usize, work_per_item: usize) -> bool {
+    items.saturating_mul(work_per_item) < MIN_PASS
+}
+
+/// Items a task should take of a pass that is cut. Unlike those of a task of any pass, which are fewer as soon as the pass
+/// is large enough to be cut, they never become fewer with more items.
+pub(crate) fn items_per_cut_task(items: usize, work_per_item: usize) -> usize {
     items.div_ceil(MAX_TASKS).max(MIN_WORK.div_ceil(work_per_item.max(1))).clamp(1, items.max(1))
 }
 

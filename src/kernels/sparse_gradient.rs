@@ -2,8 +2,8 @@
 //!
 //! Each pooled output hands its gradient to a single pixel of the convolution's output, and to none where a ReLU cut it
 //! off. With a 2×2 pool that leaves less than a quarter of the elements, and only these are worked on: a pixel's are
-//! listed by filter, a filter's by pixel. Leaving out products with zero changes no sum, and what is left is added in the
-//! order of the dense passes of [`super::convolution`], so the bits are theirs.
+//! listed by filter, a filter's by pixel. Leaving out products with zero changes no sum of finite numbers, and what is left
+//! is added in the order of the dense passes of [`super::convolution`], so the bits are theirs.
 //!
 //! Here the kernel and its gradient are transposed, `[filters][weights]`, so that the weights of a filter's kernel row
 //! are contiguous, as the inputs under them are.
@@ -13,7 +13,7 @@ use std::ops::Range;
 use pulp::{Simd, WithSimd};
 
 use super::dispatch::dispatch;
-use super::tile::{Lattice, Walk, load, store};
+use super::tile::{Lattice, Sums, Walk, add, load, store};
 use crate::scalar::Scalar;
 
 /// Vectors that are accumulated at a time: a kernel row of 3 × 32 channels with AVX-512, half of one with AVX2.
@@ -106,19 +106,28 @@ impl<'a, T: Scalar> Entries<'a, T> {
         (&self.filter[range.clone()], &self.by_pixel[range])
     }
 
-    /// Where the windows of a filter's pixels begin, ascending, and gradients.
-    #[inline(always)]
-    fn of_filter(&self, f: usize) -> (&[u32], &[T]) {
-        let capacity = (self.filter.len() - 1) / self.filters;
-        let range = f * capacity..self.ends[self.pixels + f] as usize;
-        (&self.window[range.clone()], &self.by_filter[range])
+    /// Whether a pixel's filter has an entry.
+    pub(crate) fn has(&self, p: usize, f: usize) -> bool {
+        self.of_pixel(p).0.contains(&(f as u32))
     }
 
-    /// `dbias[f] (+)= Σ dy`, pixels ascending.
-    pub(crate) fn bias_gradient(&self, dbias: &mut [T], resume: bool) {
+    /// Where the windows of a filter's pixels begin, ascending, and gradients: all, or those of a stretch of pixels.
+    #[inline(always)]
+    fn of_filter(&self, f: usize, starts: Option<&Range<usize>>) -> (&[u32], &[T]) {
+        let capacity = (self.filter.len() - 1) / self.filters;
+        let range = f * capacity..self.ends[self.pixels + f] as usize;
+        let (window, by_filter) = (&self.window[range.clone()], &self.by_filter[range]);
+        let Some(starts) = starts else { return (window, by_filter) };
+        let place = |start: usize| window.partition_point(|&at| (at as usize) < start);
+        let range = place(starts.start)..place(starts.end);
+        (&window[range.clone()], &by_filter[range])
+    }
+
+    /// `dbias[f] (+)= Σ dy`, pixels ascending, over all or those whose windows begin here.
+    pub(crate) fn bias_gradient(&self, starts: Option<&Range<usize>>, dbias: &mut [T], resume: bool) {
         for (f, dbias) in dbias.iter_mut().enumerate() {
             let start = if resume { *dbias } else { T::zero() };
-            *dbias = self.of_filter(f).1.iter().fold(start, |sum, &dy| sum + dy);
+            *dbias = self.of_filter(f, starts).1.iter().fold(start, |sum, &dy| sum + dy);
         }
     }
 }
@@ -127,6 +136,8 @@ impl<'a, T: Scalar> Entries<'a, T> {
 #[derive(Debug)]
 pub(crate) struct WeightGradient<'a, T> {
     pub(crate) entries: &'a Entries<'a, T>,
+    /// Where the windows of those pixels begin that are gone through, if these are not all.
+    pub(crate) starts: Option<&'a Range<usize>>,
     /// The padded image.
     pub(crate) x: &'a [T],
     pub(crate) window: Walk,
@@ -142,9 +153,16 @@ impl<T: Scalar> WeightGradient<'_, T> {
 
     /// As many vectors of one segment of a filter's weights as `N`; `len` is less than that only for the last, shorter one.
     #[inline(always)]
-    fn block<S: Simd, const N: usize>(&mut self, simd: S, f: usize, offset: usize, weight: usize, len: usize) {
+    fn block<S: Simd, const N: usize>(
+        &mut self,
+        simd: S,
+        (windows, dys): (&[u32], &[T]),
+        f: usize,
+        offset: usize,
+        weight: usize,
+        len: usize,
+    ) {
         let depth = self.window.depth();
-        let (windows, dys) = self.entries.of_filter(f);
         let to = &mut self.dkernel[f * depth + weight..][..len];
         let mut acc = [T::splat(simd, T::zero()); N];
         if self.resume {
@@ -167,17 +185,19 @@ impl<T: Scalar> WithSimd for WeightGradient<'_, T> {
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
         let lanes = T::lanes::<S>();
-        for f in 0..self.entries.filters {
+        let entries = self.entries;
+        for f in 0..entries.filters {
+            let of_filter = entries.of_filter(f, self.starts);
             let mut weight = 0;
             for offset in self.window.segments() {
                 let mut at = 0;
                 while at < self.window.len {
                     let left = self.window.len - at;
                     let len = if left >= VECTORS * lanes {
-                        self.block::<S, VECTORS>(simd, f, offset + at, weight + at, VECTORS * lanes);
+                        self.block::<S, VECTORS>(simd, of_filter, f, offset + at, weight + at, VECTORS * lanes);
                         VECTORS * lanes
                     } else {
-                        self.block::<S, 1>(simd, f, offset + at, weight + at, left.min(lanes));
+                        self.block::<S, 1>(simd, of_filter, f, offset + at, weight + at, left.min(lanes));
                         left.min(lanes)
                     };
                     at += len;
@@ -198,6 +218,8 @@ pub(crate) struct InputGradient<'a, T> {
     pub(crate) kernel: &'a [T],
     pub(crate) windows: Lattice,
     pub(crate) window: Walk,
+    /// How the sums over a pixel's filters are cut.
+    pub(crate) sums: Sums,
     /// The gradient of the padded image.
     pub(crate) dx: &'a mut [T],
 }
@@ -210,15 +232,20 @@ impl<T: Scalar> InputGradient<'_, T> {
     #[inline(always)]
     fn block<S: Simd, const N: usize>(&mut self, simd: S, p: usize, offset: usize, weight: usize, len: usize) {
         let depth = self.window.depth();
-        let (filters, dys) = self.entries.of_pixel(p);
+        let (mut filters, mut dys) = self.entries.of_pixel(p);
+        let kernel = &self.kernel[weight..];
         let to = &mut self.dx[self.windows.start_of(p) + offset..][..len];
         let mut acc = load::<S, T, N>(simd, to);
-        for (&f, &dy) in filters.iter().zip(dys) {
-            let kernel = load::<S, T, N>(simd, &self.kernel[f as usize * depth + weight..][..len]);
-            let dy = T::splat(simd, dy);
-            for v in 0..N {
-                acc[v] = T::multiply_add(simd, dy, kernel[v], acc[v]);
+        if let Some(block) = self.sums.blocks() {
+            while let Some(&first) = filters.first() {
+                let end = filters.partition_point(|&f| f as usize / block == first as usize / block);
+                let zero = [T::splat(simd, T::zero()); N];
+                let sum = multiply::<S, T, N>(simd, zero, kernel, depth, to.len(), &filters[..end], &dys[..end]);
+                acc = add::<S, T, N>(simd, acc, sum);
+                (filters, dys) = (&filters[end..], &dys[end..]);
             }
+        } else {
+            acc = multiply::<S, T, N>(simd, acc, kernel, depth, to.len(), filters, dys);
         }
         store::<S, T, N>(simd, to, acc);
     }
@@ -249,4 +276,25 @@ impl<T: Scalar> WithSimd for InputGradient<'_, T> {
             weight += self.window.len;
         }
     }
+}
+
+/// `acc + Σ dy · kernel`, filters ascending; the kernel's filters are `depth` apart.
+#[inline(always)]
+fn multiply<S: Simd, T: Scalar, const N: usize>(
+    simd: S,
+    mut acc: [T::Vector<S>; N],
+    kernel: &[T],
+    depth: usize,
+    len: usize,
+    filters: &[u32],
+    dys: &[T],
+) -> [T::Vector<S>; N] {
+    for (&f, &dy) in filters.iter().zip(dys) {
+        let kernel = load::<S, T, N>(simd, &kernel[f as usize * depth..][..len]);
+        let dy = T::splat(simd, dy);
+        for v in 0..N {
+            acc[v] = T::multiply_add(simd, dy, kernel[v], acc[v]);
+        }
+    }
+    acc
 }

@@ -6,15 +6,17 @@
 //! along one. The right side is packed in panels two vectors wide (see [`super::pack`]).
 //!
 //! A tile is 6 rows × 2 vectors of C, held in registers. **Order of summation:** each element of C has one accumulator,
-//! which takes its products in ascending depth, fused multiply-add by fused multiply-add. Where the depth is cut to keep a
-//! panel in the first-level cache, the accumulator waits in C meanwhile. So the bits of an element depend on nothing but
-//! its row, its column and the walk: not on the vector width, the tile, or who computes it.
+//! which takes its products in ascending depth, fused multiply-add by fused multiply-add. The depth is cut into blocks that
+//! keep a panel in the first-level cache. In a short sum the accumulator waits in C meanwhile; in a long one it begins
+//! each block at zero, and the block's sum is added to C ([`Sums`]). So the bits of an element depend on nothing but its
+//! row, its column and the walk: not on the vector width, the tile, or who computes it. No sum is −0.
 
 use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
 
 use super::dispatch::dispatch;
+use super::elementwise::relu_of;
 use crate::scalar::Scalar;
 
 /// Rows of a tile. With two vectors a row these are 12 accumulators: enough to hide the latency of two multiply-add
@@ -30,6 +32,17 @@ const PANELS_PER_ROW: usize = 4;
 /// The most depth taken at a time. A panel of this depth is 20 KB with AVX2 and 40 KB with AVX-512, and stays in the
 /// first-level cache while all rows pass by.
 const DEPTH: usize = 320;
+
+/// Terms that one accumulator takes at the most. Each addition rounds by 2⁻²⁴ of the sum in f32, so that the error is at
+/// most 1,600 · 2⁻²⁴ = 9.5e-5 of the terms' absolute sum.
+pub(crate) const MAX_TERMS: usize = 1600;
+
+/// Blocks that are added up in C at the most; of more, the sums of so many are added up once more. Ten million terms then
+/// go through no more than 320 + 512 + 122 additions each.
+pub(crate) const MAX_BLOCKS: usize = 512;
+
+/// Rows and columns that a product of more than [`MAX_BLOCKS`] takes at a time. Columns are whole panels of any width.
+const LONG: [usize; 2] = [48, 64];
 
 /// Depth up to which a walk in segments is listed element by element: short segments cost more than their elements.
 const LISTED: usize = 64;
@@ -195,12 +208,70 @@ impl Cursor {
             }
         }
     }
+
+    /// The same over any number of segments.
+    #[inline(always)]
+    fn advance_far(&mut self, walk: &Walk, mut elements: usize) {
+        while elements > 0 {
+            let n = elements.min(walk.len - self.at);
+            self.advance(walk, n);
+            elements -= n;
+        }
+    }
+}
+
+/// How the sums of a product are cut.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sums {
+    /// The depth is cut into stretches of this length, and each of them evenly into blocks.
+    stretch: usize,
+    /// Whether each block is a sum of its own, added to what is in C; otherwise the accumulators go on from there.
+    apart: bool,
+}
+
+impl Sums {
+    /// Sums of so many terms: one accumulator, or blocks if that would be too many for one.
+    pub(crate) fn of(depth: usize) -> Self {
+        Self { stretch: depth, apart: depth > MAX_TERMS }
+    }
+
+    /// What is a part of longer sums. Where these are too long for one accumulator, each stretch is cut on its own, so that
+    /// the blocks are the same whichever stretches a part has.
+    pub(crate) fn part_of(terms: usize, depth: usize, stretch: usize) -> Self {
+        if terms > MAX_TERMS { Self { stretch, apart: true } } else { Self { stretch: depth, apart: false } }
+    }
+
+    /// Length of a block.
+    pub(crate) fn block(self) -> usize {
+        self.stretch.div_ceil(self.stretch.div_ceil(DEPTH).max(1)).max(1)
+    }
+
+    /// The block that begins at this depth.
+    fn block_at(self, k: usize) -> usize {
+        self.block().min(self.stretch - k % self.stretch)
+    }
+
+    /// Length of a block, if each is a sum of its own.
+    pub(super) fn blocks(self) -> Option<usize> {
+        self.apart.then(|| self.block())
+    }
+
+    /// Whether a stretch has more blocks than are added up in C.
+    pub(crate) fn are_long(self) -> bool {
+        self.apart && self.stretch > MAX_BLOCKS * self.block()
+    }
+
+    /// The blocks from this depth on that are added up in C, if sums are long.
+    fn blocks_at(self, k: usize) -> usize {
+        (MAX_BLOCKS * self.block()).min(self.stretch - k % self.stretch)
+    }
 }
 
 /// What is done to finished sums before they are stored.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Epilogue<'a, T> {
-    /// Added to each row.
+    /// Added to each row. Without one zero is, so that a sum of −0, all of whose products were too small for the type,
+    /// becomes 0.
     pub(crate) bias: Option<&'a [T]>,
     /// Then what is below zero becomes zero.
     pub(crate) relu: bool,
@@ -210,12 +281,17 @@ impl<T: Scalar> Epilogue<'_, T> {
     /// What it does to some columns, their bias loaded.
     #[inline(always)]
     fn at<S: Simd, const N: usize>(&self, simd: S, column: usize, columns: usize) -> Finish<T::Vector<S>, N> {
-        let bias = self.bias.map(|bias| load::<S, T, N>(simd, &bias[column..][..columns]));
-        Finish { bias, relu: self.relu }
+        let zero = [T::splat(simd, T::zero()); N];
+        let bias = match self.bias {
+            // a bias of −0 would leave a sum of −0 as it is
+            Some(bias) => add::<S, T, N>(simd, load::<S, T, N>(simd, &bias[column..][..columns]), zero),
+            None => zero,
+        };
+        Finish { bias: Some(bias), relu: self.relu }
     }
 }
 
-/// An epilogue for the columns of `N` vectors.
+/// An epilogue for the columns of `N` vectors; nothing at all if the sums are not finished.
 #[derive(Clone, Copy)]
 struct Finish<V, const N: usize> {
     bias: Option<[V; N]>,
@@ -283,7 +359,8 @@ pub(crate) struct Product<'a, T> {
     pub(crate) columns: usize,
     pub(crate) c: &'a mut [T],
     pub(crate) c_rows: Lattice,
-    /// Whether the accumulators go on from what is in C, in place of overwriting it.
+    pub(crate) sums: Sums,
+    /// Whether the sums go on from what is in C, in place of overwriting it.
     pub(crate) resume: bool,
     /// Whether products with zeros of A are left out. B must be finite and the walk a line; it pays if there are many.
     pub(crate) skip_zeros: bool,
@@ -293,55 +370,117 @@ pub(crate) struct Product<'a, T> {
 impl<T: Scalar> Product<'_, T> {
     /// Computes it on this thread.
     pub(crate) fn run(self) {
-        dispatch(self);
+        if self.sums.are_long() {
+            return self.run_long();
+        }
+        let depth = self.walk.depth();
+        dispatch(Pass { product: self, depth: 0..depth });
+    }
+
+    /// A product so deep that the sums of its blocks would be too many for C: some rows and columns at a time, whose sums
+    /// are added up beside it.
+    fn run_long(self) {
+        let depth = self.walk.depth();
+        let [most_rows, most_columns] = LONG;
+        let mut sums = [T::zero(); LONG[0] * LONG[1]];
+        for row in (0..self.rows).step_by(most_rows) {
+            let rows = most_rows.min(self.rows - row);
+            for column in (0..self.columns).step_by(most_columns) {
+                let columns = most_columns.min(self.columns - column);
+                let c_rows = self.c_rows.starting_at(row);
+                let c = &mut self.c[column..];
+                // adding −0 changes nothing, not even −0
+                sums.fill(-T::zero());
+                let mut add = |c: &[T]| {
+                    let mut offsets = c_rows.offsets();
+                    for sums in sums.chunks_exact_mut(columns).take(rows) {
+                        let at = offsets.next();
+                        sums.iter_mut().zip(&c[at..][..columns]).for_each(|(sum, &part)| *sum += part);
+                    }
+                };
+                if self.resume {
+                    add(c);
+                }
+                let mut k = 0;
+                while k < depth {
+                    let end = depth.min(k + self.sums.blocks_at(k));
+                    let product = Product {
+                        a_rows: self.a_rows.starting_at(row),
+                        panels: self.panels.skip_columns(column),
+                        rows,
+                        columns,
+                        c: &mut *c,
+                        c_rows,
+                        resume: false,
+                        epilogue: Epilogue::default(),
+                        ..self
+                    };
+                    dispatch(Pass { product, depth: k..end });
+                    add(c);
+                    k = end;
+                }
+                let mut offsets = c_rows.offsets();
+                for sums in sums.chunks_exact(columns).take(rows) {
+                    let at = offsets.next();
+                    for (i, (c, &sum)) in c[at..][..columns].iter_mut().zip(sums).enumerate() {
+                        let sum = sum + self.epilogue.bias.map_or(T::zero(), |bias| bias[column + i] + T::zero());
+                        *c = if self.epilogue.relu { relu_of(sum) } else { sum };
+                    }
+                }
+            }
+        }
     }
 }
 
-impl<T: Scalar> WithSimd for Product<'_, T> {
+/// A product over a part of its depth, which begins and ends with a block.
+struct Pass<'a, T> {
+    product: Product<'a, T>,
+    depth: Range<usize>,
+}
+
+impl<T: Scalar> WithSimd for Pass<'_, T> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(mut self, simd: S) {
-        let depth = self.walk.depth();
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { mut product, depth } = self;
         let lanes = T::lanes::<S>();
         let width = VECTORS * lanes;
-        if self.rows == 1 && !self.resume {
+        if product.rows == 1 && !product.resume {
             let mut column = 0;
-            while column < self.columns {
+            while column < product.columns {
                 // each branch has one tile, whose size the compiler knows
-                column += if self.columns - column >= PANELS_PER_ROW * width {
-                    self.row::<S, PANELS_PER_ROW>(simd, column)
+                column += if product.columns - column >= PANELS_PER_ROW * width {
+                    product.row::<S, PANELS_PER_ROW>(simd, column, depth.clone())
+                } else if product.columns - column > lanes {
+                    product.row::<S, 1>(simd, column, depth.clone())
                 } else {
-                    self.row::<S, 1>(simd, column)
+                    product.parts(
+                        depth.clone(),
+                        #[inline(always)]
+                        |product, part| product.panel::<S, 1>(simd, column, part),
+                    );
+                    lanes
                 };
             }
             return;
         }
-        let block = depth.div_ceil(depth.div_ceil(DEPTH).max(1)).max(1);
-        if self.skip_zeros && self.columns >= SKIPPING_PANELS * width {
-            return self.skipping(simd, block);
+        if product.skip_zeros && product.columns >= SKIPPING_PANELS * width {
+            return product.skipping(simd, depth);
         }
-        let mut list = [0; LISTED];
-        let listed = self.walk.list(&mut list);
-        let mut cursor = Cursor::default();
-        let mut k = 0;
-        while k < depth {
-            let part = Part { cursor, listed, k, len: block.min(depth - k), depth };
-            for column in (0..self.columns).step_by(width) {
-                if self.columns - column > lanes {
-                    self.panel::<S, VECTORS>(simd, column, part);
-                } else {
-                    self.panel::<S, 1>(simd, column, part);
+        product.parts(
+            depth,
+            #[inline(always)]
+            |product, part| {
+                for column in (0..product.columns).step_by(width) {
+                    if product.columns - column > lanes {
+                        product.panel::<S, VECTORS>(simd, column, part);
+                    } else {
+                        product.panel::<S, 1>(simd, column, part);
+                    }
                 }
-            }
-            k += part.len;
-            let mut left = part.len;
-            while left > 0 {
-                let n = left.min(self.walk.len - cursor.at);
-                cursor.advance(&self.walk, n);
-                left -= n;
-            }
-        }
+            },
+        );
     }
 }
 
@@ -398,19 +537,46 @@ impl<T: Scalar> Kept<T> {
     }
 }
 
-/// A part of the depth.
+/// A part of the depth: a block.
 #[derive(Clone, Copy)]
 struct Part<'a> {
     /// Where it begins on the walk.
     cursor: Cursor,
-    /// Where the elements of a short walk lie; they are all in one part.
+    /// Where its elements lie, if the walk is short.
     listed: Option<&'a [usize]>,
     k: usize,
     len: usize,
-    depth: usize,
+    /// Whether there is something in C to go on from.
+    resume: bool,
+    /// Whether the sums are finished with it.
+    last: bool,
 }
 
 impl<T: Scalar> Product<'_, T> {
+    /// Goes through the blocks of a part of the depth.
+    #[inline(always)]
+    fn parts(&mut self, depth: Range<usize>, mut run: impl FnMut(&mut Self, Part<'_>)) {
+        let mut list = [0; LISTED];
+        let listed = self.walk.list(&mut list);
+        let mut cursor = Cursor::default();
+        cursor.advance_far(&self.walk, depth.start);
+        let mut k = depth.start;
+        while k < depth.end {
+            let len = self.sums.block_at(k).min(depth.end - k);
+            let part = Part {
+                cursor,
+                listed: listed.map(|listed| &listed[k..][..len]),
+                k,
+                len,
+                resume: self.resume || k > depth.start,
+                last: k + len == depth.end,
+            };
+            run(self, part);
+            cursor.advance_far(&self.walk, len);
+            k += len;
+        }
+    }
+
     /// All rows against one panel, over a part of the depth.
     #[inline(always)]
     fn panel<S: Simd, const N: usize>(&mut self, simd: S, column: usize, part: Part<'_>) {
@@ -469,20 +635,31 @@ impl<T: Scalar> Product<'_, T> {
     ) {
         let columns = (self.columns - column).min(N * T::lanes::<S>());
         let mut acc = [[T::splat(simd, T::zero()); N]; M];
-        if part.k > 0 || self.resume {
+        if part.resume && !self.sums.apart {
             for r in 0..M {
                 acc[r] = load::<S, T, N>(simd, &self.c[rows.c[r] + column..][..columns]);
             }
         }
         let acc = multiply(acc);
-        let end = part.k + part.len == part.depth;
-        let finish =
-            if end { self.epilogue.at::<S, N>(simd, column, columns) } else { Finish { bias: None, relu: false } };
+        let adds = part.resume && self.sums.apart;
+        let finish = if part.last {
+            self.epilogue.at::<S, N>(simd, column, columns)
+        } else {
+            Finish { bias: None, relu: false }
+        };
         if rows.count == M && columns == N * T::lanes::<S>() {
             // short enough to be unrolled, so that the accumulators stay in registers
-            for r in 0..M {
-                let c = &mut self.c[rows.c[r] + column..][..N * T::lanes::<S>()];
-                store::<S, T, _>(simd, c, finish.apply::<S, T>(simd, acc[r]));
+            if adds {
+                for r in 0..M {
+                    let c = &mut self.c[rows.c[r] + column..][..N * T::lanes::<S>()];
+                    let sums = add::<S, T, N>(simd, load::<S, T, N>(simd, c), acc[r]);
+                    store::<S, T, _>(simd, c, finish.apply::<S, T>(simd, sums));
+                }
+            } else {
+                for r in 0..M {
+                    let c = &mut self.c[rows.c[r] + column..][..N * T::lanes::<S>()];
+                    store::<S, T, _>(simd, c, finish.apply::<S, T>(simd, acc[r]));
+                }
             }
             return;
         }
@@ -492,36 +669,39 @@ impl<T: Scalar> Product<'_, T> {
                 break;
             }
             let c = &mut self.c[rows.c[r] + column..][..columns];
-            store::<S, T, _>(simd, c, finish.apply::<S, T>(simd, acc[r]));
+            let sums = if adds { add::<S, T, N>(simd, load::<S, T, N>(simd, c), acc[r]) } else { acc[r] };
+            store::<S, T, _>(simd, c, finish.apply::<S, T>(simd, sums));
         }
     }
 
     /// The product of a matrix with many zeros: tile by tile, in each only the depth at which some row is not zero.
     ///
-    /// What is left out would add zero to a sum, and change it in no bit (but for the sign of a zero that is a negative
-    /// product too small for the type).
+    /// What is left out would add zero to a sum, and change it in no bit (but for the sign of a zero, and no finished sum
+    /// is −0).
     #[inline(always)]
-    fn skipping<S: Simd>(&mut self, simd: S, block: usize) {
-        let depth = self.walk.depth();
+    fn skipping<S: Simd>(&mut self, simd: S, depth: Range<usize>) {
         let lanes = T::lanes::<S>();
         let mut kept = Kept::new();
-        for k in (0..depth).step_by(block) {
-            let part = Part { cursor: Cursor::default(), listed: None, k, len: block.min(depth - k), depth };
-            let (mut a_offsets, mut c_offsets) = (self.a_rows.offsets(), self.c_rows.offsets());
-            let mut left = self.rows;
-            while left > 0 {
-                let rows = TileRows::<ROWS>::next(&mut a_offsets, &mut c_offsets, left);
-                kept.list(&rows.a.map(|at| &self.a[at + k * self.walk.step..]), self.walk.step, part.len);
-                for column in (0..self.columns).step_by(VECTORS * lanes) {
-                    if self.columns - column > lanes {
-                        self.skipping_tile::<S, VECTORS>(simd, column, part, &rows, &kept);
-                    } else {
-                        self.skipping_tile::<S, 1>(simd, column, part, &rows, &kept);
+        self.parts(
+            depth,
+            #[inline(always)]
+            |product, part| {
+                let (mut a_offsets, mut c_offsets) = (product.a_rows.offsets(), product.c_rows.offsets());
+                let (step, mut left) = (product.walk.step, product.rows);
+                while left > 0 {
+                    let rows = TileRows::<ROWS>::next(&mut a_offsets, &mut c_offsets, left);
+                    kept.list(&rows.a.map(|at| &product.a[at + part.k * step..]), step, part.len);
+                    for column in (0..product.columns).step_by(VECTORS * lanes) {
+                        if product.columns - column > lanes {
+                            product.skipping_tile::<S, VECTORS>(simd, column, part, &rows, &kept);
+                        } else {
+                            product.skipping_tile::<S, 1>(simd, column, part, &rows, &kept);
+                        }
                     }
+                    left -= rows.count;
                 }
-                left -= rows.count;
-            }
-        }
+            },
+        );
     }
 
     #[inline(always)]
@@ -557,35 +737,44 @@ impl<T: Scalar> Product<'_, T> {
 
     /// The only row against `P` panels; returns how many columns it finished.
     #[inline(always)]
-    fn row<S: Simd, const P: usize>(&mut self, simd: S, column: usize) -> usize {
-        let depth = self.walk.depth();
-        let lanes = T::lanes::<S>();
-        let width = VECTORS * lanes;
-        if self.columns - column <= lanes {
-            let part = Part { cursor: Cursor::default(), listed: None, k: 0, len: depth, depth };
-            self.panel::<S, 1>(simd, column, part);
-            return lanes;
-        }
-        let panels: [_; P] = std::array::from_fn(|p| self.panels.panel::<S, VECTORS>(column + p * width, 0..depth));
+    fn row<S: Simd, const P: usize>(&mut self, simd: S, column: usize, depth: Range<usize>) -> usize {
+        let width = VECTORS * T::lanes::<S>();
+        let panels: [_; P] =
+            std::array::from_fn(|p| self.panels.panel::<S, VECTORS>(column + p * width, 0..self.walk.depth()));
         let start = self.a_rows.offsets().next();
-        let mut acc = [[T::splat(simd, T::zero()); VECTORS]; P];
-        let (mut cursor, mut k) = (Cursor::default(), 0);
-        while k < depth {
-            let a = &self.a[start + cursor.offset(&self.walk)..];
-            let panels = panels.map(|panel| &panel[k..][..self.walk.len]);
-            for l in 0..self.walk.len {
-                let a = T::splat(simd, a[l * self.walk.step]);
-                for p in 0..P {
-                    for v in 0..VECTORS {
-                        acc[p][v] = T::multiply_add(simd, a, panels[p][l][v], acc[p][v]);
+        let zero = [[T::splat(simd, T::zero()); VECTORS]; P];
+        let (mut sums, mut acc) = (zero, zero);
+        let mut cursor = Cursor::default();
+        cursor.advance_far(&self.walk, depth.start);
+        let mut k = depth.start;
+        while k < depth.end {
+            let mut left = self.sums.block_at(k).min(depth.end - k);
+            while left > 0 {
+                let len = left.min(self.walk.len - cursor.at);
+                let a = &self.a[start + cursor.offset(&self.walk)..];
+                let panels = panels.map(|panel| &panel[k..][..len]);
+                for l in 0..len {
+                    let a = T::splat(simd, a[l * self.walk.step]);
+                    for p in 0..P {
+                        for v in 0..VECTORS {
+                            acc[p][v] = T::multiply_add(simd, a, panels[p][l][v], acc[p][v]);
+                        }
                     }
                 }
+                cursor.advance(&self.walk, len);
+                k += len;
+                left -= len;
             }
-            k += self.walk.len;
-            cursor.advance(&self.walk, self.walk.len);
+            if self.sums.apart {
+                for p in 0..P {
+                    sums[p] = add::<S, T, VECTORS>(simd, sums[p], acc[p]);
+                }
+                acc = zero;
+            }
         }
+        let sums = if self.sums.apart { sums } else { acc };
         let c_at = self.c_rows.offsets().next();
-        for (p, &sums) in acc.iter().enumerate() {
+        for (p, &sums) in sums.iter().enumerate() {
             let column = column + p * width;
             let columns = (self.columns - column).min(width);
             let sums = self.epilogue.at(simd, column, columns).apply::<S, T>(simd, sums);
@@ -654,8 +843,15 @@ fn multiply_listed<S: Simd, T: Scalar, const M: usize, const N: usize>(
 }
 
 #[inline(always)]
-fn add<S: Simd, T: Scalar, const N: usize>(simd: S, a: [T::Vector<S>; N], b: [T::Vector<S>; N]) -> [T::Vector<S>; N] {
-    std::array::from_fn(|v| T::plus(simd, a[v], b[v]))
+pub(super) fn add<S: Simd, T: Scalar, const N: usize>(
+    simd: S,
+    a: [T::Vector<S>; N],
+    b: [T::Vector<S>; N],
+) -> [T::Vector<S>; N] {
+    std::array::from_fn(
+        #[inline(always)]
+        |v| T::plus(simd, a[v], b[v]),
+    )
 }
 
 /// `N` vectors from at most as many elements; what is missing is zero.
@@ -664,12 +860,18 @@ pub(super) fn load<S: Simd, T: Scalar, const N: usize>(simd: S, from: &[T]) -> [
     let lanes = T::lanes::<S>();
     if from.len() == N * lanes {
         let (whole, _) = T::as_vectors::<S>(from);
-        return std::array::from_fn(|v| whole[v]);
+        return std::array::from_fn(
+            #[inline(always)]
+            |v| whole[v],
+        );
     }
-    std::array::from_fn(|v| {
-        let from = &from[(v * lanes).min(from.len())..((v + 1) * lanes).min(from.len())];
-        if let Some(whole) = T::as_vectors::<S>(from).0.first() { *whole } else { T::load_partial(simd, from) }
-    })
+    std::array::from_fn(
+        #[inline(always)]
+        |v| {
+            let from = &from[(v * lanes).min(from.len())..((v + 1) * lanes).min(from.len())];
+            if let Some(whole) = T::as_vectors::<S>(from).0.first() { *whole } else { T::load_partial(simd, from) }
+        },
+    )
 }
 
 /// As many elements of `N` vectors as there is room for.
@@ -760,6 +962,7 @@ mod tests {
                                 columns,
                                 c: &mut c,
                                 c_rows: Lattice::matrix(columns + 1),
+                                sums: Sums::of(walk.depth()),
                                 resume,
                                 skip_zeros: false,
                                 epilogue: Epilogue { bias: Some(&bias), relu: rows % 2 == 0 },
@@ -806,6 +1009,7 @@ mod tests {
                             columns,
                             c: &mut c,
                             c_rows: Lattice::matrix(columns),
+                            sums: Sums::of(depth),
                             resume,
                             skip_zeros,
                             epilogue: Epilogue { bias: Some(&bias), relu: false },

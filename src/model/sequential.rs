@@ -13,6 +13,7 @@ use super::stage::{Extent, Stage, parts};
 use super::summary::Summary;
 use super::trainer::Trainer;
 use crate::error::{Error, Result, shape_text};
+use crate::kernels::dispatch::check_environment;
 use crate::layers::{Layer, ParameterSpec};
 use crate::losses::Loss;
 use crate::metrics::largest;
@@ -152,7 +153,8 @@ impl<T: Scalar> SequentialBuilder<T> {
     /// # Errors
     ///
     /// The first problem, by the name of its layer: [`Error::InputShape`], [`Error::WindowTooLarge`],
-    /// [`Error::InvalidParameter`], [`Error::TooLarge`]; [`Error::EmptyModel`] without layers.
+    /// [`Error::InvalidParameter`], [`Error::TooLarge`]; [`Error::EmptyModel`] without layers; [`Error::Environment`] if
+    /// `PLYWOOD_SIMD` asks for unknown instructions.
     pub fn build(self, seed: u64) -> Result<Sequential<T>> {
         T::build(self, seed)
     }
@@ -164,6 +166,7 @@ impl<T: Scalar> SequentialBuilder<T> {
 
     /// Checks all shapes and settings, and takes no memory for parameters yet.
     pub(crate) fn plan(self) -> Result<Planned<T>> {
+        check_environment()?;
         if self.layers.is_empty() {
             return Err(Error::EmptyModel);
         }
