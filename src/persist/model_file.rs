@@ -131,7 +131,7 @@ impl<T: Scalar> Model<T> {
     ///
     /// # Errors
     ///
-    /// [`Error::Layer`] for a layer of another crate, which [`save_with`](Self::save_with) can save; [`Error::Io`].
+    /// [`Error::Layer`](crate::Error::Layer) for a layer of another crate, which [`save_with`](Self::save_with) can save; [`Error::Io`](crate::Error::Io).
     /// The file that was there is as it was then.
     ///
     /// # Source
@@ -159,7 +159,7 @@ impl<T: Scalar> Model<T> {
     ///
     /// # Errors
     ///
-    /// [`Error::Layer`] for a layer that is neither the crate's nor one of these; [`Error::Io`].
+    /// [`Error::Layer`](crate::Error::Layer) for a layer that is neither the crate's nor one of these; [`Error::Io`](crate::Error::Io).
     pub fn save_with(&self, path: impl AsRef<Path>, custom: &CustomLayers<T>) -> Result<()> {
         let tensors: Vec<NewTensor> = parameters("", self.layout().entries(), self.values()).collect();
         let names = self.layers().iter().map(NamedLayer::name);
@@ -185,7 +185,7 @@ impl<T: Scalar> Model<T> {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`]; [`Error::Format`] if the file is damaged, of a newer version, has a layer of another crate, or has
+    /// [`Error::Io`](crate::Error::Io); [`Error::Format`](crate::Error::Format) if the file is damaged, of a newer version, has a layer of another crate, or has
     /// numbers of 64 bits where the model would compute with 32; the errors of
     /// [`build`](crate::model::Sequential::build) if its layers do not fit each other.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
@@ -227,7 +227,7 @@ impl<T: Scalar> Model<T> {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`]; [`Error::Format`] if the file is damaged, or for what is missing, unexpected or of another shape or
+    /// [`Error::Io`](crate::Error::Io); [`Error::Format`](crate::Error::Format) if the file is damaged, or for what is missing, unexpected or of another shape or
     /// type. No parameter has changed then.
     ///
     /// ```
