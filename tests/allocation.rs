@@ -171,12 +171,15 @@ fn nothing_is_allocated_when_warm() {
             }
         });
     }
-    // rayon's queue of what comes from outside takes memory once in 63 times
+    // rayon's queue of what comes from outside takes memory once in 63 times. A step is handed over whole, except for a
+    // small one with batch normalization, which stays on the calling thread but for the passes over the columns: with
+    // the prediction, up to 4 for a call on average.
     const TIMES: usize = 126;
     rayon::scope(|_| wake_threads());
     for (name, model, batch) in all_models() {
         let count = from_outside(&model, batch.min(24), TIMES / 2);
-        if count > TIMES / 63 + 1 {
+        let handed_over = TIMES * if name == "residual" { 4 } else { 1 };
+        if count > handed_over / 63 + 1 {
             failures.push(format!("{name}: from outside {TIMES} calls allocate {count} times"));
         }
     }
