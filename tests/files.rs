@@ -46,6 +46,7 @@ type Writer = (&'static str, Box<dyn Fn(&Path) -> Result<()>>);
 
 /// Whatever writes a file, each with what its file is called. All of them write more than two thousand bytes.
 fn writers() -> Vec<Writer> {
+    #[cfg_attr(not(any(feature = "npz", feature = "keras", feature = "onnx")), allow(unused_mut))]
     let mut writers: Vec<Writer> = vec![
         ("history.csv", Box::new(|path| history().write_csv(path))),
         ("history.json", Box::new(|path| history().write_json(path))),
